@@ -19,14 +19,27 @@
 //!
 //! Read next: `raw.rs`, `value.rs`, `compare.rs`, then `matcher`, `update`, `expression`, `pipeline`.
 
+pub mod collation;
 pub mod compare;
+pub mod context;
+pub mod diff;
 pub mod error;
+pub mod expression;
+pub mod json;
+pub mod key_string;
+pub mod matcher;
 pub mod number;
+pub mod path;
+pub mod pipeline;
+pub mod projection;
 pub mod raw;
+pub mod sort;
+pub mod update;
 pub mod value;
 pub mod write;
 
 pub use compare::{compare_raw, compare_values};
+pub use context::Context;
 pub use error::{Error, Result};
 pub use raw::{DocBuf, Raw, RawDoc};
 pub use value::{Binary, Doc, Regex, Value};

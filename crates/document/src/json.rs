@@ -1,0 +1,1 @@
+//! JSON text: MongoDB Extended JSON (canonical and relaxed) and the plain form SQL clients see.

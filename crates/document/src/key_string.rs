@@ -1,0 +1,1 @@
+//! Order-preserving byte encoding of BSON values: index keys and resume tokens.

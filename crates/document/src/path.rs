@@ -1,0 +1,1 @@
+//! Field paths: dotted names through documents and arrays.

@@ -1,0 +1,1 @@
+//! Projections of find, $project, $addFields, $unset.

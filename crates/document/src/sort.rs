@@ -1,0 +1,1 @@
+//! Sort specifications: keys taken from documents, compared in order.

@@ -1,0 +1,1 @@
+//! Update operators and what they did.
