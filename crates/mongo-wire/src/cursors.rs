@@ -30,8 +30,6 @@ pub struct Owner {
     pub no_timeout: bool,
     /// It began with `$changeStream`; errors get that operation's labels.
     pub change_stream: bool,
-    /// The batch size of the opening command, for getMores that name none.
-    pub comment: Option<document::Value>,
 }
 
 #[derive(Default)]

@@ -49,3 +49,19 @@ pub fn namespace(db: &str, name: &str) -> Result<Namespace> {
     }
     Ok(Namespace::new(db, name))
 }
+
+/// 73 unless clients may create or write the collection.
+pub fn check_writable(namespace: &Namespace) -> Result<()> {
+    let name = &*namespace.collection;
+    if name.contains('$') {
+        return Err(Error::new(73, format!("Invalid collection name: {name}")));
+    }
+    if name.starts_with('.') {
+        return Err(Error::new(73, format!("Collection names cannot start with '.': {name}")));
+    }
+    let writable_system = ["system.js", "system.users", "system.roles", "system.version", "system.profile"];
+    if name.starts_with("system.") && !writable_system.contains(&name) {
+        return Err(Error::new(73, format!("Invalid system namespace: {namespace}")));
+    }
+    Ok(())
+}
