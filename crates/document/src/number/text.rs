@@ -79,6 +79,13 @@ impl std::str::FromStr for Decimal {
     }
 }
 
+impl Decimal {
+    /// `from_str` without an error value to name.
+    pub fn parse(text: &str) -> Option<Decimal> {
+        text.parse().ok()
+    }
+}
+
 fn parse_exponent(text: &str) -> Result<i32, ()> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
