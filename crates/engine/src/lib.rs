@@ -44,7 +44,7 @@ use base::{Clock, ClusterTime, SystemClock};
 use changes::Hub;
 use store::{Store, StoreOptions};
 
-pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Rows};
+pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
 pub use store::{Namespace, SyncMode};
@@ -84,6 +84,8 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    /// Wakes cursors at the end of capped collections.
+    growth: Arc<tokio::sync::Notify>,
 }
 
 impl Headwater {
@@ -96,9 +98,10 @@ impl Headwater {
             ..StoreOptions::new(&options.dir)
         })?;
         let hub = Hub::start(Arc::new(log::StoreLog::new(store.clone())));
+        let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions }) })
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
@@ -126,6 +129,10 @@ impl Headwater {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn growth(&self) -> &tokio::sync::Notify {
+        &self.inner.growth
     }
 
     pub(crate) fn hub(&self) -> &Hub {

@@ -1,10 +1,13 @@
 //! Finding documents: the access path for a filter, and the documents on it that match.
 
+use std::sync::Arc;
+
+use document::collation::Collation;
 use document::matcher::{MatchDetails, Matcher};
 use document::sort::SortPattern;
 use document::{Context, DocBuf, Raw};
 use store::planner::{self, Plan};
-use store::{Collection, Reader, RecordId, Stored};
+use store::{Collection, Direction, Reader, RecordId, Stored};
 
 use super::requests::Hint;
 use crate::{Error, Result};
@@ -15,8 +18,8 @@ pub struct Query {
     pub filter: DocBuf,
     pub matcher: Matcher,
     pub sort: Option<SortPattern>,
-    pub hint: Option<Hint>,
-    simple_collation: bool,
+    pub hint: Option<planner::Hint>,
+    collation: Option<Arc<Collation>>,
 }
 
 impl Query {
@@ -29,8 +32,8 @@ impl Query {
             matcher: Matcher::parse(filter.as_doc(), context)?,
             filter: filter.clone(),
             sort,
-            hint: hint.cloned(),
-            simple_collation: context.collation.is_none(),
+            hint: hint.map(planner_hint).transpose()?,
+            collation: context.collation.clone(),
         })
     }
 
@@ -51,21 +54,21 @@ impl Query {
         };
         let plain = match id {
             Raw::Regex { .. } | Raw::Array(_) | Raw::Null | Raw::Undefined => false,
-            Raw::String(_) | Raw::Symbol(_) | Raw::Document(_) => self.simple_collation,
+            Raw::String(_) | Raw::Symbol(_) | Raw::Document(_) => self.collation.is_none(),
             _ => true,
         };
         (plain && self.hint.is_none()).then_some(id)
     }
 
     /// How to read the collection.
-    pub fn plan<R: Reader + ?Sized>(&self, reader: &R, collection: &Collection) -> Result<Plan> {
-        let hint = match &self.hint {
-            None => None,
-            Some(Hint::Name(name)) => Some(planner::Hint::Name(name)),
-            Some(Hint::Pattern(pattern)) => Some(planner::Hint::Pattern(pattern.as_doc())),
+    pub fn plan(&self, collection: &Collection) -> Result<Plan> {
+        let query = planner::Query {
+            matcher: &self.matcher,
+            sort: self.sort.as_ref(),
+            hint: self.hint.as_ref(),
+            collation: self.collation.as_ref(),
         };
-        let _ = reader;
-        Ok(planner::plan(collection, &self.matcher, self.sort.as_ref(), hint)?)
+        Ok(planner::plan(collection, &query)?)
     }
 
     /// The first document in the wanted order.
@@ -74,9 +77,9 @@ impl Query {
             let Some(stored) = reader.get(collection.id, id)? else { return Ok(None) };
             return self.check(stored);
         }
-        let plan = self.plan(reader, collection)?;
-        let Some(sort) = self.sort.as_ref().filter(|_| !plan.provides_sort()) else {
-            for stored in plan.execute(reader)? {
+        let plan = self.plan(collection)?;
+        let Some(sort) = self.sort.as_ref().filter(|_| !plan.sorted) else {
+            for stored in plan.execute(reader) {
                 if let Some(found) = self.check(stored?)? {
                     return Ok(Some(found));
                 }
@@ -84,7 +87,7 @@ impl Query {
             return Ok(None);
         };
         let mut best = None;
-        for stored in plan.execute(reader)? {
+        for stored in plan.execute(reader) {
             let Some(found) = self.check(stored?)? else { continue };
             let key = sort.key(found.stored.document.as_doc())?;
             if best.as_ref().is_none_or(|(least, _)| key < *least) {
@@ -100,7 +103,7 @@ impl Query {
             return Ok(reader.get(collection.id, id)?.map(|stored| stored.record).into_iter().collect());
         }
         let mut places = Vec::new();
-        for stored in self.plan(reader, collection)?.execute(reader)? {
+        for stored in self.plan(collection)?.execute(reader) {
             if let Some(found) = self.check(stored?)? {
                 places.push(found.stored.record);
             }
@@ -122,13 +125,16 @@ pub struct Found {
     pub details: MatchDetails,
 }
 
-/// 2: the hint names no index.
-pub fn bad_hint(namespace: &store::Namespace) -> Error {
-    Error::new(
-        2,
-        format!(
-            "error processing query: ns={namespace} planner returned error :: caused by :: \
-             hint provided does not correspond to an existing index"
-        ),
-    )
+fn planner_hint(hint: &Hint) -> Result<planner::Hint> {
+    Ok(match hint {
+        Hint::Name(name) => planner::Hint::Name(name.clone()),
+        Hint::Pattern(pattern) => match pattern.get("$natural") {
+            None => planner::Hint::Key(pattern.clone()),
+            Some(direction) => match direction.as_whole() {
+                Some(1) => planner::Hint::Natural(Direction::Forward),
+                Some(-1) => planner::Hint::Natural(Direction::Backward),
+                _ => return Err(Error::new(2, "$natural hint must be 1 or -1")),
+            },
+        },
+    })
 }

@@ -36,7 +36,7 @@ impl Headwater {
         match self.mode(caller)? {
             Mode::Transaction(open) => {
                 let result = self.prepare_modify(operation, None).and_then(|prepared| {
-                    blocking(|| open.statement(|txn| Ok(run(txn, &prepared)?)))
+                    blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?
                 });
                 if result.is_err() {
                     open.abort();
