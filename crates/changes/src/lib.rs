@@ -32,6 +32,9 @@ pub mod stages;
 pub mod stream;
 pub mod token;
 
+#[cfg(test)]
+mod testing;
+
 pub use error::{Error, Result};
 pub use event::Event;
 pub use hub::{Hub, LogBatch, LogFilter, LogSubscription};
