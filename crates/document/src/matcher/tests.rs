@@ -371,6 +371,17 @@ fn refuses_what_it_does_not_know() {
 }
 
 #[test]
+fn evaluates_expressions() {
+    let docs = [r#"{"a": 1, "b": 2}"#, r#"{"a": 3, "b": 2}"#, r#"{"a": [1], "b": 0}"#, "{}"];
+    check(&docs, r#"{"$expr": {"$gt": ["$a", "$b"]}}"#, &[1, 2]);
+    check(&docs, r#"{"$expr": "$b"}"#, &[0, 1]);
+    check(&docs, r#"{"$expr": {"$eq": ["$b", 2]}, "a": {"$lt": 2}}"#, &[0]);
+    assert_eq!(parse(r#"{"$expr": {"$foo": 1}}"#).unwrap_err().code, 168);
+    assert_eq!(parse(r#"{"a": {"$elemMatch": {"$expr": true}}}"#).unwrap_err().code, 2);
+    assert!(parse(r#"{"$expr": true}"#).unwrap().reads_whole_document());
+}
+
+#[test]
 fn validates_schemas() {
     let schema = r#"{"$jsonSchema": {"bsonType": "object", "required": ["name", "age"], "additionalProperties": false,
         "properties": {"_id": {}, "name": {"bsonType": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]"},
