@@ -18,7 +18,7 @@ use base::ClusterTime;
 use bytes::Bytes;
 
 use crate::catalog::{CollectionId, RecordId};
-use crate::entry::LogPosition;
+use crate::entry::{LogPosition, Namespace};
 use crate::error::{Error, Result};
 use crate::kv::{KeyRange, KvRead, Space};
 
@@ -146,4 +146,9 @@ pub fn side_key(space: &str, key: &[u8]) -> Vec<u8> {
     out.extend_from_slice(space.as_bytes());
     out.extend_from_slice(key);
     out
+}
+
+/// What stands for a namespace in the locks; nothing is stored there.
+pub fn name_lock(namespace: &Namespace) -> Vec<u8> {
+    [b"N", namespace.db.as_bytes(), b"\0", namespace.collection.as_bytes()].concat()
 }

@@ -4,6 +4,7 @@
 //! (unordered inserts do).
 
 mod documents;
+mod index_statements;
 mod indexes;
 mod statements;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use crate::read::Reader;
 use crate::shared::Shared;
 
 pub use documents::Change;
-pub use statements::{CreateIndexes, DroppedIndexes};
+pub use index_statements::{DropIndexes, IndexCounts};
+pub use statements::Modification;
 
 /// A log entry whose position is not yet known.
 #[derive(Debug)]
