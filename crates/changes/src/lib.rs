@@ -21,6 +21,7 @@
 //!
 //! Read next: `scope.rs`, `event.rs`, `token.rs`, `options.rs`, `stream.rs`, `hub.rs`.
 
+mod embedded;
 pub mod error;
 pub mod event;
 pub mod hub;

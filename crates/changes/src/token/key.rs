@@ -1,10 +1,11 @@
 //! The KeyString of a token: a sequence of values, each led by its type byte.
 //!
 //! Decoding reads the simple values that lead a token and walks over everything else, because the
-//! event identifier is only ever compared. Bytes are foreign: every read is checked, and nesting
-//! has a limit.
+//! event identifier is only ever compared; so a token without its type bits, which is what SQL
+//! shows, is still whole. Bytes are foreign: every read is checked, and nesting has a limit.
 
 use document::Raw;
+use document::key_string::token::KeyString;
 
 use crate::error::{Error, Result};
 
@@ -25,49 +26,9 @@ pub(super) enum Field {
 
 /// The key bytes without the end byte, and the type bits (empty if all are zero).
 pub(super) fn encode(values: &[Raw<'_>]) -> (Vec<u8>, Vec<u8>) {
-    let mut out = Vec::new();
-    values.iter().for_each(|value| tmp::put(*value, &mut out));
-    (out, Vec::new())
-}
-mod tmp {
-use document::{Raw, RawDoc};
-fn int(n: i64, out: &mut Vec<u8>) {
-    if n == 0 { out.push(0x29); return; }
-    let m = (n.unsigned_abs()) << 1;
-    let bytes = m.to_be_bytes();
-    let skip = (m.leading_zeros() / 8) as usize;
-    let len = 8 - skip;
-    if n > 0 { out.push(0x2a + len as u8); out.extend_from_slice(&bytes[skip..]); }
-    else { out.push(0x28 - len as u8); out.extend(bytes[skip..].iter().map(|b| !b)); }
-}
-fn put_doc(doc: RawDoc<'_>, out: &mut Vec<u8>) {
-    for (name, value) in doc.iter() {
-        let start = out.len();
-        out.push(0);
-        out.extend_from_slice(name.as_bytes());
-        out.push(0);
-        let at = out.len();
-        put(value, out);
-        out[start] = match value { Raw::Int32(_) | Raw::Int64(_) | Raw::Double(_) => 30, _ => out[at] };
-    }
-    out.push(0);
-}
-pub fn put(value: Raw<'_>, out: &mut Vec<u8>) {
-    match value {
-        Raw::Timestamp(t) => { out.push(0x82); out.extend_from_slice(&t.to_be_bytes()); }
-        Raw::Int32(n) => int(n.into(), out),
-        Raw::Int64(n) => int(n, out),
-        Raw::Double(n) => int(n as i64, out),
-        Raw::Bool(b) => out.push(0x6e + u8::from(b)),
-        Raw::Null => out.push(0x14),
-        Raw::Binary { subtype, bytes } => { out.push(0x5a); out.push(bytes.len() as u8); out.push(subtype); out.extend_from_slice(bytes); }
-        Raw::ObjectId(id) => { out.push(0x64); out.extend_from_slice(&id); }
-        Raw::String(s) => { out.push(0x3c); out.extend_from_slice(s.as_bytes()); out.push(0); }
-        Raw::Document(d) => { out.push(0x46); put_doc(d, out); }
-        Raw::Array(d) => { out.push(0x50); for v in d.values() { put(v, out); } out.push(0); }
-        _ => out.push(0x0f),
-    }
-}
+    let KeyString { mut bytes, type_bits } = KeyString::encode(values.iter().copied());
+    assert_eq!(bytes.pop(), Some(END), "a KeyString is ended by its mark");
+    (bytes, type_bits)
 }
 
 /// The values up to the end byte or the end of the bytes, and how many bytes they take.
