@@ -34,7 +34,6 @@ pub mod documents;
 
 mod cursor;
 mod error;
-mod log;
 mod sessions;
 
 use std::path::PathBuf;
@@ -97,7 +96,7 @@ impl Headwater {
             clock: Arc::clone(&options.clock),
             ..StoreOptions::new(&options.dir)
         })?;
-        let hub = Hub::start(Arc::new(log::StoreLog::new(store.clone())));
+        let hub = Hub::start(Arc::new(store.clone()));
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;

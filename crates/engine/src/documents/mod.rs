@@ -37,6 +37,7 @@ mod watch;
 mod write;
 
 pub use collections::{CollMod, CreateCollection, Dropped, IndexChange, Modified as CollModified, RenameCollection};
+pub use explain::{Explained, check_verbosity};
 pub use indexes::CreatedIndexes;
 pub use requests::{
     Aggregate, Caller, Count, DeleteStatement, Distinct, Find, FindAndModify, Hint, Modification, Modified, Origin,
