@@ -119,6 +119,12 @@ pub fn garbage_key(space: Space, id: u32) -> [u8; 6] {
     [b'g', space as u8, id[0], id[1], id[2], id[3]]
 }
 
+/// The space and key prefix that a garbage key is about.
+pub fn garbage_of_key(key: &[u8]) -> Option<(Space, [u8; 4])> {
+    let space = Space::ALL.into_iter().find(|space| Some(&(*space as u8)) == key.get(1))?;
+    Some((space, key.get(2..)?.try_into().ok()?))
+}
+
 pub fn document_key(collection: CollectionId, record: RecordId) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&collection.0.to_be_bytes());

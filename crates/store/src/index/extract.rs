@@ -31,7 +31,7 @@ enum Slot<'a> {
 type Slots<'a> = SmallVec<[Slot<'a>; 4]>;
 
 pub fn keys(index: &Index, doc: RawDoc<'_>) -> Result<Keys> {
-    let slots = index.parts.iter().map(|part| Slot::At { value: Raw::Document(doc), rest: &*part.path }).collect();
+    let slots = index.parts.iter().map(|part| Slot::At { value: Raw::Document(doc), rest: &part.path }).collect();
     let mut keys = Keys::default();
     expand(index, slots, &mut keys)?;
     Ok(keys)

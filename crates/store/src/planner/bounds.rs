@@ -310,7 +310,7 @@ fn next_text(prefix: &str) -> String {
 
 /// Sorted; overlapping ones become one.
 fn disjoint(mut intervals: Vec<Interval>) -> Vec<Interval> {
-    intervals.sort_by(|a, b| a.start(false).cmp(&b.start(false)));
+    intervals.sort_by_key(|interval| interval.start(false));
     let mut out: Vec<Interval> = Vec::with_capacity(intervals.len());
     for next in intervals {
         match out.last_mut() {
