@@ -68,6 +68,25 @@ impl Pattern {
         }
     }
 
+    /// The first match at or after byte `from`: where the whole and each group lie. `from` must be a
+    /// character boundary.
+    pub fn captures_from(&self, text: &str, from: usize) -> Result<Option<Vec<Option<(usize, usize)>>>> {
+        match &self.program {
+            Program::Linear(program) => Ok(program
+                .captures_at(text, from)
+                .map(|groups| groups.iter().map(|group| group.map(|m| (m.start(), m.end()))).collect())),
+            Program::Backtracking(program) => match program.captures_from_pos(text, from) {
+                Ok(found) => {
+                    Ok(found.map(|groups| groups.iter().map(|group| group.map(|m| (m.start(), m.end()))).collect()))
+                }
+                Err(_) => Err(Error::new(
+                    51156,
+                    "Error occurred while executing the regular expression: match limit exceeded",
+                )),
+            },
+        }
+    }
+
     /// A query's view: strings and symbols are searched, an equal regex value matches.
     pub fn matches(&self, value: Raw<'_>) -> Result<bool> {
         match value {
