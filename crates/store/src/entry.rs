@@ -59,23 +59,51 @@ pub struct LogEntry {
 /// What was done. `key` is the document key `{_id: …}`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    Insert { key: DocBuf, document: DocBuf },
+    Insert {
+        key: DocBuf,
+        document: DocBuf,
+    },
     /// `document` is the post-image; `description` is `{updatedFields, removedFields,
     /// truncatedArrays, disambiguatedPaths}`.
-    Update { key: DocBuf, description: DocBuf, document: DocBuf, before: Option<PreImage> },
-    Replace { key: DocBuf, document: DocBuf, before: Option<PreImage> },
-    Delete { key: DocBuf, before: Option<PreImage> },
+    Update {
+        key: DocBuf,
+        description: DocBuf,
+        document: DocBuf,
+        before: Option<PreImage>,
+    },
+    Replace {
+        key: DocBuf,
+        document: DocBuf,
+        before: Option<PreImage>,
+    },
+    Delete {
+        key: DocBuf,
+        before: Option<PreImage>,
+    },
     /// `description` is the event's `operationDescription` (options, or `{viewOn, pipeline}`);
     /// `kind` is "collection", "view" or "timeseries".
-    Create { description: DocBuf, kind: CollectionKind },
+    Create {
+        description: DocBuf,
+        kind: CollectionKind,
+    },
     Drop,
-    Rename { to: Namespace, dropped_target: Option<Uuid> },
+    Rename {
+        to: Namespace,
+        dropped_target: Option<Uuid>,
+    },
     DropDatabase,
     /// `{indexes: [spec, …]}`.
-    CreateIndexes { description: DocBuf },
-    DropIndexes { description: DocBuf },
+    CreateIndexes {
+        description: DocBuf,
+    },
+    DropIndexes {
+        description: DocBuf,
+    },
     /// `description` is the collMod arguments, `before` the state before the change.
-    Modify { description: DocBuf, before: DocBuf },
+    Modify {
+        description: DocBuf,
+        before: DocBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
