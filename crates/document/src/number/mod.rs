@@ -12,6 +12,7 @@ use crate::raw::Raw;
 
 pub mod arithmetic;
 pub mod decimal;
+pub mod functions;
 pub mod text;
 
 pub use arithmetic::Number;
