@@ -80,18 +80,15 @@ impl MemoryLog {
                         true => LogPosition { time: first, index: at as u32 },
                         false => LogPosition { time: ClusterTime(first.0 + at as u64), index: 0 },
                     };
-                    let is_view = matches!(operation, Operation::Create { kind, .. } if kind != CollectionKind::Collection);
+                    let is_view =
+                        matches!(operation, Operation::Create { kind, .. } if kind != CollectionKind::Collection);
                     LogEntry {
                         position,
                         wall_ms: 1000 + position.time.increment() as i64,
                         namespace: Namespace::new(db, name),
                         collection: (!name.is_empty() && !is_view).then(|| uuid_of(namespace)),
                         operation,
-                        txn: txn.then(|| TxnInfo {
-                            lsid: doc(r#"{"id": 1}"#),
-                            txn_number: 7,
-                            last: at + 1 == count,
-                        }),
+                        txn: txn.then(|| TxnInfo { lsid: doc(r#"{"id": 1}"#), txn_number: 7, last: at + 1 == count }),
                     }
                 })
                 .collect();

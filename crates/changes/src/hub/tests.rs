@@ -70,9 +70,7 @@ async fn watchers_get_what_reading_the_log_gives() {
         let mut pairs = Vec::new();
         for condition in CONDITIONS {
             for name in ["*", "shop", "shop.orders"] {
-                for full_document in
-                    [FullDocument::Default, FullDocument::UpdateLookup, FullDocument::WhenAvailable]
-                {
+                for full_document in [FullDocument::Default, FullDocument::UpdateLookup, FullDocument::WhenAvailable] {
                     let options = StreamOptions { full_document, ..StreamOptions::new(scope(name)) };
                     let mut live = open(&hub, options.clone(), condition);
                     let naive = open(&hub, options, condition);
@@ -231,7 +229,8 @@ fn conditions_are_understood() {
     check(r#"{"$or": [{"fullDocument.a": 1}]}"#, None);
     check(r#"{"$and": [{"x": 1}, {"$and": [{"fullDocument.a": "t"}]}]}"#, Some(Root::FullDocument));
     check(r#"{"updateDescription.updatedFields.a": {"$exists": true}}"#, Some(Root::UpdatedName));
-    let (operations, _) = predicate::analyse(&[doc(r#"{"operationType": {"$in": ["update", "x"]}}"#)], FullDocument::Default);
+    let (operations, _) =
+        predicate::analyse(&[doc(r#"{"operationType": {"$in": ["update", "x"]}}"#)], FullDocument::Default);
     assert!(operations.contains(OperationType::Update) && !operations.contains(OperationType::Insert));
 }
 

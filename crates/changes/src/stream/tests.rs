@@ -5,6 +5,7 @@ use store::entry::{Namespace, PreImage};
 
 use super::*;
 use crate::scope::{Scope, Shown};
+use crate::source::LogSource;
 use crate::testing::{MemoryLog, doc, insert, json, random_history};
 
 const NO_LIMIT: BatchLimit = BatchLimit { documents: usize::MAX, bytes: usize::MAX };
@@ -284,7 +285,9 @@ fn update(id: i32, value: i32, by_option: Option<bool>) -> Operation {
     let image = |by_option| PreImage { document: doc(&format!(r#"{{"_id": {id}, "n": 0}}"#)), by_option };
     Operation::Update {
         key: doc(&format!(r#"{{"_id": {id}}}"#)),
-        description: doc(&format!(r#"{{"updatedFields": {{"n": {value}}}, "removedFields": [], "truncatedArrays": []}}"#)),
+        description: doc(&format!(
+            r#"{{"updatedFields": {{"n": {value}}}, "removedFields": [], "truncatedArrays": []}}"#
+        )),
         document: doc(&format!(r#"{{"_id": {id}, "n": {value}}}"#)),
         before: by_option.map(image),
     }
@@ -292,7 +295,8 @@ fn update(id: i32, value: i32, by_option: Option<bool>) -> Operation {
 
 /// `fullDocument` and `fullDocumentBeforeChange` of every event.
 async fn images(world: &World, full_document: FullDocument, before: BeforeChange) -> Result<Vec<String>> {
-    let options = StreamOptions { full_document, before, ..with_start("shop.orders", StartPoint::At(ClusterTime::ZERO)) };
+    let options =
+        StreamOptions { full_document, before, ..with_start("shop.orders", StartPoint::At(ClusterTime::ZERO)) };
     let mut stream = world.open(options);
     let batch = stream.next_batch(NO_LIMIT, None).await?;
     let image = |event: &DocBuf, name| match event.get(name) {
@@ -300,7 +304,8 @@ async fn images(world: &World, full_document: FullDocument, before: BeforeChange
         Some(Raw::Document(image)) => json(&image.to_buf()),
         Some(other) => format!("{other:?}"),
     };
-    let both = |event: &DocBuf| format!("{} {}", image(event, "fullDocument"), image(event, "fullDocumentBeforeChange"));
+    let both =
+        |event: &DocBuf| format!("{} {}", image(event, "fullDocument"), image(event, "fullDocumentBeforeChange"));
     Ok(batch.events.iter().map(both).collect())
 }
 
