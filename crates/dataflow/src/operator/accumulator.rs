@@ -165,9 +165,9 @@ impl Accumulator {
                 *sum += i128::from(*x) * i128::from(count);
                 *n += count;
             }
-            (Accumulator::Decimal(sum), Some(Datum::Numeric(x))) => sum.add(x, count, is_variance(aggregate.function)),
+            (Accumulator::Decimal(sum), Some(Datum::Numeric(x))) => sum.add(x, count, is_variance(aggregate.function))?,
             (Accumulator::Decimal(sum), Some(Datum::Int(x))) => {
-                sum.add(&Numeric::from(*x), count, is_variance(aggregate.function));
+                sum.add(&Numeric::from_i64(*x), count, is_variance(aggregate.function))?;
             }
             (Accumulator::Float(moments), Some(Datum::Float(_))) => moments.add(aggregate.function, &values, count),
             (Accumulator::Interval(sum), Some(Datum::Interval(x))) => {
@@ -357,21 +357,21 @@ impl DistinctValues {
 
 impl DecimalSum {
     fn new() -> Self {
-        let zero = || Numeric::from(0i64);
+        let zero = || Numeric::ZERO;
         DecimalSum { count: 0, sum: zero(), sum_of_squares: zero(), scales: SmallVec::new(), specials: [0; 3] }
     }
 
-    fn add(&mut self, x: &Numeric, count: i64, squares: bool) {
+    fn add(&mut self, x: &Numeric, count: i64, squares: bool) -> Result<(), SqlError> {
         self.count += count;
         match x {
             Numeric::NaN => self.specials[0] += count,
             Numeric::Infinity => self.specials[1] += count,
             Numeric::NegativeInfinity => self.specials[2] += count,
             _ => {
-                let times = Numeric::from(count);
-                self.sum = self.sum.add(&if count == 1 { x.clone() } else { x.multiply(&times) });
+                let times = Numeric::from_i64(count);
+                self.sum = self.sum.add(&if count == 1 { x.clone() } else { x.multiply(&times)? })?;
                 if squares {
-                    self.sum_of_squares = self.sum_of_squares.add(&x.multiply(x).multiply(&times));
+                    self.sum_of_squares = self.sum_of_squares.add(&x.multiply(x)?.multiply(&times)?)?;
                 }
                 let scale = x.scale();
                 match self.scales.iter_mut().find(|(s, _)| *s == scale) {
@@ -381,6 +381,7 @@ impl DecimalSum {
                 self.scales.retain(|(_, n)| *n != 0);
             }
         }
+        Ok(())
     }
 
     /// The largest display scale among the values.
