@@ -312,7 +312,7 @@ impl ChangeStream {
         let Some(document) = self.through_stages(event.to_document(&token, &shape))? else { return Ok(()) };
         if self.request.split_large_events && document.len() > splits_above() {
             let fragments = split(&document, &token)?;
-            if skip >= fragments.len() && skip > 0 {
+            if skip > fragments.len() {
                 return Err(fatal(
                     "Attempted to resume from a split event fragment, but the split event in the resumed stream \
                      had fewer fragments than the original split event",
@@ -347,7 +347,7 @@ impl ChangeStream {
             return Ok(Some(shape));
         }
         if let Some(early) = self.request.stages.early(true)
-            && early.apply(event.to_document(token, &shape))?.is_none()
+            && !early.matches(event.to_document(token, &shape).as_doc())?
         {
             return Ok(None);
         }

@@ -180,9 +180,6 @@ impl Bucket {
             }
         };
         self.scans[operation as usize].values().for_each(|watcher| visit_wanting(watcher));
-        if is_update(entry) {
-            self.lookups.values().for_each(|watcher| visit_wanting(watcher));
-        }
         let mut keys = Vec::new();
         for (field, by_value) in &self.equal {
             keys.clear();
@@ -200,6 +197,12 @@ impl Bucket {
                 }
             }
         }
+        if is_update(entry) {
+            // A read that is waiting now may look its document up now, and what it would find is the
+            // image in the log: so the index has told it already. One that reads later must decide by
+            // what is there then. Linear in the watchers that look up, but no more than a flag each.
+            self.lookups.values().filter(|watcher| !watcher.is_waiting()).for_each(|watcher| visit_wanting(watcher));
+        }
     }
 }
 
@@ -212,12 +215,9 @@ fn remove_nested(by_value: &mut FxHashMap<Key, Watchers>, value: &Key, id: u64) 
     }
 }
 
-/// The image of an update in the log says nothing about an event that will look it up, and does not
-/// exist for one that shows none.
+/// The image of an update says nothing to a watcher whose update events show none.
 fn image_counts(watcher: &Watcher, field: &Field, entry: &LogEntry) -> bool {
-    !(field.root == Root::FullDocument
-        && is_update(entry)
-        && (watcher.looks_up() || watcher.ignores_update_image()))
+    !(field.root == Root::FullDocument && is_update(entry) && watcher.ignores_update_image())
 }
 
 fn needs_lookup(watcher: &Watcher) -> bool {

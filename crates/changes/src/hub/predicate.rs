@@ -221,8 +221,14 @@ fn exact_keys(values: RawDoc<'_>) -> Option<Vec<Key>> {
 fn comparable_with(bound: Raw<'_>) -> Option<(Key, Key)> {
     match bound {
         Raw::Double(n) if n.is_nan() => None,
-        Raw::Double(_) | Raw::Int32(_) | Raw::Int64(_) | Raw::Decimal128(_) | Raw::String(_) | Raw::ObjectId(_)
-        | Raw::Date(_) | Raw::Timestamp(_) => {
+        Raw::Double(_)
+        | Raw::Int32(_)
+        | Raw::Int64(_)
+        | Raw::Decimal128(_)
+        | Raw::String(_)
+        | Raw::ObjectId(_)
+        | Raw::Date(_)
+        | Raw::Timestamp(_) => {
             Some(([key_string::bracket_start(bound)].into(), [key_string::bracket_end(bound)].into()))
         }
         _ => None,
