@@ -67,6 +67,11 @@ impl<'a> Args<'a> {
         Ok(args)
     }
 
+    /// For fields that have been checked elsewhere.
+    pub fn unchecked(path: &str, doc: RawDoc<'a>) -> Self {
+        Args { path: path.to_owned(), doc }
+    }
+
     fn check_names(&self, known: impl Fn(&str, usize) -> bool) -> Result<()> {
         let mut seen: smallset::SmallSet<'a> = smallset::SmallSet::default();
         for (position, (field, _)) in self.doc.iter().enumerate() {
@@ -221,7 +226,7 @@ pub fn as_integer(value: Raw<'_>) -> i64 {
         Raw::Int32(n) => i64::from(n),
         Raw::Int64(n) => n,
         Raw::Double(n) => n as i64,
-        other => other.as_whole().unwrap_or(0),
+        other => document::number::Number::from_raw(other).map_or(0, |number| number.to_i64_saturating()),
     }
 }
 
