@@ -329,7 +329,7 @@ impl Encoder {
         let fraction_bytes = (whole << 1).leading_zeros() / 8;
         let scaled = (magnitude * 256f64.powi(fraction_bytes as i32)) as u64;
         // Doubles the whole part and sets the bit that announces a fraction.
-        let bits = scaled + ((whole + 1) << (8 * fraction_bytes)) | mark;
+        let bits = (scaled + ((whole + 1) << (8 * fraction_bytes))) | mark;
         self.int_type(8 - fraction_bytes as usize, n < 0.0);
         self.signed(&bits.to_be_bytes(), n < 0.0);
     }

@@ -328,7 +328,7 @@ fn searches_patterns() {
 fn a_hostile_pattern_gives_up() {
     let matcher = parse(r#"{"s": {"$regex": "(?=a)(a|aa)+(?<!a)$"}}"#).unwrap();
     let text = format!(r#"{{"s": "{}b"}}"#, "a".repeat(200));
-    assert_eq!(matcher.matches(doc(&text).as_doc()).map_err(|e| e.code).unwrap_or_default(), false);
+    assert!(!matcher.matches(doc(&text).as_doc()).unwrap_or(false));
     assert!(parse(&format!(r#"{{"s": {{"$regex": "{}"}}}}"#, "(".repeat(40_000))).is_err());
     assert!(parse(&format!(r#"{{"s": {{"$regex": "{}"}}}}"#, "(".repeat(20_000))).is_err());
     assert!(parse(r#"{"s": {"$regex": "((a{0,100}){0,100}){0,100}"}}"#).is_err());
