@@ -130,8 +130,8 @@ impl Headwater {
         &self.inner.store
     }
 
-    pub(crate) fn growth(&self) -> &tokio::sync::Notify {
-        &self.inner.growth
+    pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.inner.growth)
     }
 
     pub(crate) fn hub(&self) -> &Hub {

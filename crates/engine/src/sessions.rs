@@ -11,7 +11,6 @@
 //! - At most one transaction is open per session.
 //! - A transaction that failed, timed out or was killed answers 251 until its number is left behind.
 
-
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime, Uuid};
@@ -388,4 +387,3 @@ fn numbered(caller: &Caller) -> Result<(SessionCall, i64)> {
         _ => Err(Error::new(72, "a transaction command needs a session and a transaction number")),
     }
 }
-

@@ -263,7 +263,10 @@ fn check_origin(origin: &Origin, pipeline: &Pipeline) -> Result<()> {
         }
         Origin::Collection(_) if database_wide => {
             let name = first.map_or("", Stage::name);
-            Err(Error::new(73, format!("{name} must be run against the database with {{aggregate: 1}}, not a collection")))
+            Err(Error::new(
+                73,
+                format!("{name} must be run against the database with {{aggregate: 1}}, not a collection"),
+            ))
         }
         _ => Ok(()),
     }
@@ -360,10 +363,8 @@ impl Surroundings<'_> {
         }
         DEPTH.set(depth + 1);
         let aggregate = Aggregate::new(Origin::Collection(namespace.clone()), Vec::new());
-        let rows = self
-            .db
-            .pipeline_cursor(&Caller::default(), self.snapshot.clone(), aggregate)
-            .and_then(Cursor::into_rows);
+        let rows =
+            self.db.pipeline_cursor(&Caller::default(), self.snapshot.clone(), aggregate).and_then(Cursor::into_rows);
         DEPTH.set(depth);
         Ok(to_stream(rows?))
     }

@@ -3,8 +3,8 @@
 use base::ClusterTime;
 use document::collation::Collation;
 use document::matcher::Matcher;
-use document::{Doc, DocBuf, Raw, Value};
-use store::{Catalog, Collection, Committed, Namespace, WriteTxn};
+use document::{Doc, DocBuf, Value};
+use store::{Catalog, Committed, Namespace, WriteTxn};
 
 use super::requests::Caller;
 use super::views;
@@ -100,7 +100,10 @@ pub(crate) fn check_new_namespace(catalog: &Catalog, namespace: &Namespace) -> R
         None => Ok(()),
         Some(other) => Err(Error::new(
             13297,
-            format!("db already exists with different case already have: [{other}] trying to create [{}]", namespace.db),
+            format!(
+                "db already exists with different case already have: [{other}] trying to create [{}]",
+                namespace.db
+            ),
         )),
     }
 }
@@ -229,7 +232,8 @@ fn normal_options(namespace: &Namespace, options: &DocBuf, context: &document::C
     if let Some(Value::Document(filter)) = options.get("validator") {
         Matcher::parse(filter.to_buf().as_doc(), context)?;
         if matches!(&*namespace.db, "admin" | "local" | "config") {
-            let message = format!("Document validators are not allowed on collections in the {} database", namespace.db);
+            let message =
+                format!("Document validators are not allowed on collections in the {} database", namespace.db);
             return Err(Error::new(72, message));
         }
     }
@@ -252,9 +256,3 @@ pub(super) fn check_images(namespace: &Namespace, is_view: bool) -> Result<()> {
     }
     Ok(())
 }
-
-/// The collections that users see, in order.
-pub(super) fn in_database<'a>(catalog: &'a Catalog, db: &str) -> impl Iterator<Item = &'a std::sync::Arc<Collection>> {
-    catalog.collections(db)
-}
-

@@ -16,7 +16,13 @@ pub enum Explained {
     Distinct(Distinct),
     Aggregate(Aggregate),
     /// The filter of an update, delete or findAndModify, and the stage that would write.
-    Write { namespace: Namespace, filter: DocBuf, hint: Option<Hint>, collation: Option<DocBuf>, stage: &'static str },
+    Write {
+        namespace: Namespace,
+        filter: DocBuf,
+        hint: Option<Hint>,
+        collation: Option<DocBuf>,
+        stage: &'static str,
+    },
 }
 
 struct Asked<'a> {

@@ -33,7 +33,12 @@ pub(super) fn has_key(index: &Index, pattern: RawDoc<'_>) -> bool {
 
 impl Headwater {
     /// Creates indexes, and the collection if it does not exist.
-    pub async fn create_indexes(&self, caller: &Caller, namespace: Namespace, specs: Vec<DocBuf>) -> Result<CreatedIndexes> {
+    pub async fn create_indexes(
+        &self,
+        caller: &Caller,
+        namespace: Namespace,
+        specs: Vec<DocBuf>,
+    ) -> Result<CreatedIndexes> {
         let run = move |txn: &mut WriteTxn| -> store::Result<CreatedIndexes> {
             let created_collection = match super::write::target_of(txn, &namespace)? {
                 Some(_) => false,
@@ -67,9 +72,8 @@ impl Headwater {
     /// The specifications of a collection's indexes. 26 if there is no collection.
     pub fn list_indexes(&self, namespace: &Namespace) -> Result<Vec<DocBuf>> {
         let catalog = self.store().catalog();
-        let collection = catalog
-            .collection(namespace)
-            .ok_or_else(|| Error::new(26, format!("ns does not exist: {namespace}")))?;
+        let collection =
+            catalog.collection(namespace).ok_or_else(|| Error::new(26, format!("ns does not exist: {namespace}")))?;
         if collection.is_view() {
             return Err(Error::new(166, format!("Namespace {namespace} is a view, not a collection")));
         }

@@ -35,9 +35,9 @@ impl Headwater {
     pub async fn find_and_modify(&self, caller: &Caller, operation: FindAndModify) -> Result<Modified> {
         match self.mode(caller)? {
             Mode::Transaction(open) => {
-                let result = self.prepare_modify(operation, None).and_then(|prepared| {
-                    blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?
-                });
+                let result = self
+                    .prepare_modify(operation, None)
+                    .and_then(|prepared| blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?);
                 if result.is_err() {
                     open.abort();
                 }

@@ -88,7 +88,9 @@ fn result(db: &Headwater, snapshot: &Snapshot, prepared: &Prepared, caller: &Cal
     let environment = Surroundings { db, snapshot, home: &prepared.namespace.db };
     let input = db.input(snapshot, prepared, caller.deadline)?;
     let documents = prepared.pipeline.run(to_stream(input), &environment);
-    documents.map(|document| document.map_err(|error| Error::from(error).context("PlanExecutor error during aggregation"))).collect()
+    documents
+        .map(|document| document.map_err(|error| Error::from(error).context("PlanExecutor error during aggregation")))
+        .collect()
 }
 
 /// Splits into pieces of one commit.
@@ -150,10 +152,8 @@ async fn fill_and_rename(
     };
     db.commit(caller, || created.clone()).await?;
     for piece in pieces(documents) {
-        let batch = WriteBatch {
-            bypass_validation,
-            ..WriteBatch::on(temporary.clone(), piece.into_iter().map(Write::Insert))
-        };
+        let batch =
+            WriteBatch { bypass_validation, ..WriteBatch::on(temporary.clone(), piece.into_iter().map(Write::Insert)) };
         let report = db.write(&Caller { session: None, deadline: caller.deadline }, batch).await?;
         if let Some((_, error)) = report.errors().next() {
             return Err(error.clone());
@@ -221,9 +221,10 @@ fn merge_one(db: &Headwater, txn: &mut WriteTxn, job: &MergeJob, document: &DocB
     let Some((target, found)) = existing else {
         return match merge.when_not_matched {
             WhenNotMatched::Discard => Ok(()),
-            WhenNotMatched::Fail => {
-                Err(Error::new(13113, "$merge could not find a matching document in the target collection for at least one document in the source collection"))
-            }
+            WhenNotMatched::Fail => Err(Error::new(
+                13113,
+                "$merge could not find a matching document in the target collection for at least one document in the source collection",
+            )),
             WhenNotMatched::Insert => {
                 let target = insertable(txn, &job.target)?;
                 insert_new(txn, &target, document, &job.batch)?;

@@ -49,7 +49,13 @@ fn coll_stats(db: &Headwater, snapshot: &Snapshot, prepared: &Prepared, spec: Ra
             }
             "count" => {
                 let collection = prepared.collection.as_ref().ok_or_else(|| {
-                    Error::new(26, format!("Unable to retrieve count in $collStats stage: Collection [{}] not found.", prepared.namespace))
+                    Error::new(
+                        26,
+                        format!(
+                            "Unable to retrieve count in $collStats stage: Collection [{}] not found.",
+                            prepared.namespace
+                        ),
+                    )
                 })?;
                 let documents = snapshot.counts(collection)?.documents as i64;
                 stats.push(option, i32::try_from(documents).map_or(Value::Int64(documents), Value::Int32));

@@ -90,10 +90,6 @@ impl<'a> Args<'a> {
         self.doc.get(name).filter(|value| !matches!(value, Raw::Null | Raw::Undefined))
     }
 
-    pub fn doc(&self) -> RawDoc<'a> {
-        self.doc
-    }
-
     pub fn missing(&self, name: &str) -> Error {
         Error::new(40414, format!("BSON field '{}.{name}' is missing but a required field", self.path))
     }
@@ -196,15 +192,6 @@ impl<'a> Args<'a> {
                 Ok(n) => Ok(Some(n)),
                 Err(_) => Err(too_small(name, n, 0)),
             },
-        }
-    }
-
-    /// A 64-bit integer that must have that type.
-    pub fn require_long(&self, name: &str) -> Result<i64> {
-        match self.get(name) {
-            None => Err(self.missing(name)),
-            Some(Raw::Int64(n)) => Ok(n),
-            Some(other) => Err(self.wrong(name, other, "type 'long'")),
         }
     }
 }

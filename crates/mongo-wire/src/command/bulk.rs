@@ -13,8 +13,17 @@ use super::{Context, Request, names};
 use crate::reply::Reply;
 
 const FIELDS: &[&str] = &[
-    "ops", "nsInfo", "cursor", "bypassDocumentValidation", "ordered", "let", "stmtId", "stmtIds", "errorsOnly",
-    "bypassEmptyTsReplacement", "maxTimeMS",
+    "ops",
+    "nsInfo",
+    "cursor",
+    "bypassDocumentValidation",
+    "ordered",
+    "let",
+    "stmtId",
+    "stmtIds",
+    "errorsOnly",
+    "bypassEmptyTsReplacement",
+    "maxTimeMS",
 ];
 
 /// A section of the message, or an array field of the body.
@@ -90,8 +99,20 @@ fn parse_op(op: RawDoc<'_>, namespaces: usize) -> Result<(OpKind, usize, Write)>
         Some(("insert", _)) => ("insert", &["insert", "document"]),
         Some(("update", _)) => (
             "update",
-            &["update", "filter", "updateMods", "multi", "upsert", "arrayFilters", "collation", "hint", "sort",
-              "constants", "upsertSupplied", "sampleId"],
+            &[
+                "update",
+                "filter",
+                "updateMods",
+                "multi",
+                "upsert",
+                "arrayFilters",
+                "collation",
+                "hint",
+                "sort",
+                "constants",
+                "upsertSupplied",
+                "sampleId",
+            ],
         ),
         Some(("delete", _)) => ("delete", &["delete", "filter", "multi", "collation", "hint", "sampleId"]),
         Some((other, _)) => {
@@ -102,9 +123,10 @@ fn parse_op(op: RawDoc<'_>, namespaces: usize) -> Result<(OpKind, usize, Write)>
     };
     let args = Args::nested("bulkWrite.ops", op, fields)?;
     let index = args.integer(kind)?.ok_or_else(|| args.missing(kind))?;
-    let namespace = usize::try_from(index).ok().filter(|index| *index < namespaces).ok_or_else(|| {
-        Error::new(2, format!("BulkWrite ops entry {kind} has an invalid nsInfo index: {index}."))
-    })?;
+    let namespace = usize::try_from(index)
+        .ok()
+        .filter(|index| *index < namespaces)
+        .ok_or_else(|| Error::new(2, format!("BulkWrite ops entry {kind} has an invalid nsInfo index: {index}.")))?;
     let write = match kind {
         "insert" => (OpKind::Insert, Write::Insert(args.require_document("document")?.to_buf())),
         "update" => {
@@ -221,4 +243,3 @@ async fn answer(
     reply.operation_time = report.time;
     Ok(reply)
 }
-

@@ -319,7 +319,9 @@ fn check_numbered(spec: &Spec, request: &Request) -> Result<()> {
     if txn.in_transaction() {
         if spec.numbered == Numbered::No {
             let hint = match spec.kind {
-                Kind::Count => " Please see http://dochub.mongodb.org/core/transaction-count for a recommended alternative.",
+                Kind::Count => {
+                    " Please see http://dochub.mongodb.org/core/transaction-count for a recommended alternative."
+                }
                 _ => "",
             };
             let message = format!("Cannot run '{}' in a multi-document transaction.{hint}", spec.name);

@@ -28,7 +28,9 @@ pub enum Numbered {
 /// Which handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Hello { legacy: bool },
+    Hello {
+        legacy: bool,
+    },
     Ping,
     BuildInfo,
     WhatsMyUri,
@@ -120,10 +122,7 @@ static COMMANDS: &[Spec] = &[
     spec("update", Kind::Update).writes().numbered(Numbered::Retryable),
     spec("delete", Kind::Delete).writes().numbered(Numbered::Retryable),
     spec("aggregate", Kind::Aggregate).writes().numbered(Numbered::InTransaction),
-    spec("findAndModify", Kind::FindAndModify)
-        .also(&["findandmodify"])
-        .writes()
-        .numbered(Numbered::Retryable),
+    spec("findAndModify", Kind::FindAndModify).also(&["findandmodify"]).writes().numbered(Numbered::Retryable),
     spec("bulkWrite", Kind::BulkWrite).admin().writes().numbered(Numbered::Retryable),
     spec("count", Kind::Count),
     spec("distinct", Kind::Distinct).numbered(Numbered::InTransaction),

@@ -74,8 +74,7 @@ impl Headwater {
     pub(crate) fn prepare(&self, batch: WriteBatch, retry: Retry) -> Result<PreparedBatch> {
         let catalog = self.store().catalog();
         let now = self.applied_time().tick(self.clock().now_ms());
-        let evaluation =
-            Evaluation { clock: self.clock(), applied: now, variables: batch.variables.as_ref() };
+        let evaluation = Evaluation { clock: self.clock(), applied: now, variables: batch.variables.as_ref() };
         let context = evaluation.context(None, None)?;
         let statements = batch
             .statements
@@ -112,9 +111,7 @@ fn prepare_write(
 ) -> Result<PreparedWrite> {
     Ok(match write {
         Write::Insert(document) => PreparedWrite::Insert(prepare_insert(document, context, now)?),
-        Write::Update(update) => {
-            PreparedWrite::Update(Box::new(prepare_update(update, evaluation, collection)?))
-        }
+        Write::Update(update) => PreparedWrite::Update(Box::new(prepare_update(update, evaluation, collection)?)),
         Write::Delete(delete) => PreparedWrite::Delete(Box::new(prepare_delete(delete, evaluation, collection)?)),
     })
 }

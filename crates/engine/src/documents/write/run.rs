@@ -53,7 +53,12 @@ pub(super) fn run(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize) -> Re
 }
 
 /// Runs the multi-document statement `index` on these places; what no longer matches is left.
-pub(super) fn run_places(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize, places: &[RecordId]) -> Result<Written> {
+pub(super) fn run_places(
+    txn: &mut WriteTxn,
+    batch: &PreparedBatch,
+    index: usize,
+    places: &[RecordId],
+) -> Result<Written> {
     let statement = &batch.statements[index];
     let Some(target) = target_of(txn, &batch.namespaces[statement.namespace])? else { return Ok(Written::default()) };
     let Some((query, _)) = statement.multi() else { return Ok(Written::default()) };
@@ -74,7 +79,12 @@ pub(super) fn run_places(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize
 }
 
 /// Inserts a prepared document, if the collection's validator lets it.
-pub(crate) fn insert_new(txn: &mut WriteTxn, target: &Target, document: DocBuf, batch: &PreparedBatch) -> Result<RecordId> {
+pub(crate) fn insert_new(
+    txn: &mut WriteTxn,
+    target: &Target,
+    document: DocBuf,
+    batch: &PreparedBatch,
+) -> Result<RecordId> {
     if !batch.bypass_validation
         && let Some(validator) = validator(&target.collection, &batch.context)?
     {
@@ -83,7 +93,12 @@ pub(crate) fn insert_new(txn: &mut WriteTxn, target: &Target, document: DocBuf, 
     Ok(txn.insert(target.collection.id, document)?)
 }
 
-fn run_update(txn: &mut WriteTxn, namespace: &Namespace, update: &PreparedUpdate, batch: &PreparedBatch) -> Result<Written> {
+fn run_update(
+    txn: &mut WriteTxn,
+    namespace: &Namespace,
+    update: &PreparedUpdate,
+    batch: &PreparedBatch,
+) -> Result<Written> {
     if let Some(target) = target_of(txn, namespace)? {
         if update.targets.multi {
             let places = update.targets.query.places(txn, &target.collection)?;
@@ -150,9 +165,7 @@ pub(crate) fn apply_update(
             (document::update::fill_timestamps(&document, update.context.cluster_time), Change::Replace)
         }
     };
-    if !bypass_validation
-        && let Some(validator) = validator(&target.collection, &update.context)?
-    {
+    if !bypass_validation && let Some(validator) = validator(&target.collection, &update.context)? {
         validator.check(after.as_doc(), Some(before.as_doc()))?;
     }
     txn.replace(target.collection.id, found.stored.record, before, after.clone(), change)?;
