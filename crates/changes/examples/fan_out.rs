@@ -1,6 +1,7 @@
 //! What a write costs with few and with many watchers of other values: `cargo run -p changes --example fan_out`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use changes::{BatchLimit, ChangeStream, Hub, StreamRequest, Target};
@@ -16,16 +17,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let store = Store::open(StoreOptions { sync: SyncMode::Buffered, ..StoreOptions::new(dir.path()) })?;
         let hub = Hub::start(Arc::new(store.clone()));
+        let written = Arc::new(AtomicBool::new(false));
         let mut tasks: Vec<tokio::task::JoinHandle<changes::Result<usize>>> = Vec::new();
         for at in 0..watchers {
             let mut stream = ChangeStream::open(&hub, request(at)?)?;
             let limit = BatchLimit { documents: 100, bytes: 16 << 20 };
             stream.next_batch(limit, Some(Duration::ZERO)).await?;
+            let written = written.clone();
             tasks.push(tokio::spawn(async move {
                 let mut seen = 0;
                 loop {
                     let batch = stream.next_batch(limit, Some(Duration::from_secs(1))).await?;
-                    if batch.events.is_empty() {
+                    if batch.events.is_empty() && written.load(Ordering::SeqCst) {
                         return Ok(seen);
                     }
                     seen += batch.events.len();
@@ -35,13 +38,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let begin = Instant::now();
         for id in 0..WRITES {
             let document = Doc::new().with("_id", id).with("customer", id % watchers).to_buf();
-            let written = store.write(move |txn| {
+            let pending = store.write(move |txn| {
                 let orders = txn.ensure_collection(&Namespace::new("shop", "orders"))?;
                 txn.insert(orders.id, document)
             });
-            written.await?;
+            pending.await?;
         }
         let each = begin.elapsed() / WRITES as u32;
+        written.store(true, Ordering::SeqCst);
         let mut seen = 0;
         for task in tasks {
             seen += task.await??;

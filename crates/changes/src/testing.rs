@@ -60,11 +60,6 @@ impl MemoryLog {
         self.commit_all(vec![(namespace, operation)], false).remove(0)
     }
 
-    /// A transaction.
-    pub fn commit_txn(&self, operations: Vec<(&str, Operation)>) -> Vec<LogEntry> {
-        self.commit_all(operations, true)
-    }
-
     /// One group: entries at times of their own, or of one transaction.
     pub fn commit_all(&self, operations: Vec<(&str, Operation)>, txn: bool) -> Vec<LogEntry> {
         let group: Arc<[LogEntry]> = {

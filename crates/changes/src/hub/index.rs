@@ -23,6 +23,9 @@ use crate::scope::{OperationType, Scope, touched};
 /// Watchers by number, so that one can be taken out without a search.
 type Watchers = FxHashMap<u64, Arc<Watcher>>;
 
+/// Ranges with one lower bound: watcher's number, upper bound, watcher.
+type Ranges = FxHashMap<u64, (Key, Arc<Watcher>)>;
+
 #[derive(Default)]
 pub(super) struct Index {
     collections: FxHashMap<Namespace, Bucket>,
@@ -39,7 +42,7 @@ struct Bucket {
     equal: FxHashMap<Field, FxHashMap<Key, Watchers>>,
     /// By lower bound; the upper bound stands with the watcher. A value visits every range that
     /// begins at or below it, so many wide, stacked ranges cost a comparison each.
-    ranges: FxHashMap<Field, BTreeMap<Key, FxHashMap<u64, (Key, Arc<Watcher>)>>>,
+    ranges: FxHashMap<Field, BTreeMap<Key, Ranges>>,
     lookups: Watchers,
 }
 

@@ -128,7 +128,7 @@ impl Demands {
     }
 
     fn demand_operation(&mut self, operator: &str, operand: Raw<'_>) {
-        let named = |value: Raw<'_>| value.as_str().map(|name| OperationType::parse(name));
+        let named = |value: Raw<'_>| value.as_str().map(OperationType::parse);
         let allowed = match (operator, operand) {
             ("$eq", Raw::String(name)) => Some(OperationType::parse(name).into_iter().collect()),
             ("$in", Raw::Array(values)) => {
