@@ -6,7 +6,7 @@ use base::ClusterTime;
 use changes::token::ResumeToken;
 use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
 use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
-use store::Namespace;
+use store::{Direction, Namespace, Reader as _};
 
 use crate::build::missing;
 use crate::events::stream_row;
@@ -152,7 +152,7 @@ impl Reader<'_> {
         if from > until {
             return Ok(());
         }
-        for entry in self.views.store().log_from(from, until).map_err(store_error)? {
+        for entry in self.views.store().log_from_time(from.max(self.views.store().oldest_time()), until) {
             let entry = entry.map_err(store_error)?;
             if !stream.takes(&entry, &mut step)? {
                 continue;
@@ -179,14 +179,17 @@ impl Reader<'_> {
         feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError> {
         let store = self.views.store();
-        let snapshot = self.snapshot.get_or_insert_with(|| store.snapshot());
+        if self.snapshot.is_none() {
+            self.snapshot = Some(store.snapshot().map_err(store_error)?);
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let Some(collection) = snapshot.catalog().collection(&Namespace::new(db, name)).cloned() else {
             return Ok(());
         };
         let mut rows = Vec::new();
-        for doc in snapshot.scan(&collection).map_err(store_error)? {
-            let (_, doc) = doc.map_err(store_error)?;
-            rows.push((collection_row(columns, &doc), 1));
+        for stored in snapshot.scan(collection.id, Direction::Forward) {
+            let stored = stored.map_err(store_error)?;
+            rows.push((collection_row(columns, &stored.document), 1));
             if rows.len() >= CHUNK_ROWS {
                 feed(std::mem::take(&mut rows))?;
             }

@@ -10,10 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base::{Clock, ClusterTime};
 use changes::Hub;
+use changes::hub::LogFilter;
+use changes::scope::Scope;
 use dataflow::Delta;
 use rustc_hash::FxHashMap;
 use sql::{Field, Row, Source, SqlError};
-use store::{LogEntry, Namespace, Store};
+use store::{LogEntry, LogPosition, Namespace, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::build::{Past, build, concerns, missing};
@@ -217,10 +219,20 @@ pub fn store_error(error: store::Error) -> SqlError {
     SqlError::new("58030", format!("the store failed: {error}"))
 }
 
+/// Everything written so far is durable when this returns: an empty write waits its turn.
+fn wait_durable(store: &Store) -> Result<(), SqlError> {
+    store.write(|_| Ok(())).wait().map(|_| ()).map_err(store_error)
+}
+
+fn follow(hub: &Hub, after: ClusterTime) -> changes::hub::LogSubscription {
+    let filter = LogFilter::everything_in(Scope::Cluster);
+    hub.subscribe(filter, Some(LogPosition { time: after.next(), index: 0 }))
+}
+
 fn build_at_present(store: &Store, definitions: &Definitions, view: &mut RunningView) -> Result<(), SqlError> {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot().map_err(store_error)?;
     let position = snapshot.time();
-    store.wait_durable(position).map_err(store_error)?;
+    wait_durable(store)?;
     let now_us = store.clock().now_us();
     let past = Past { store, definitions, snapshot: &snapshot, position, upstream: vec![], now_us };
     build(view, &past)
@@ -279,7 +291,7 @@ impl Runtime {
             return Ok(());
         }
         let definitions = self.definitions.load_full();
-        for entry in self.store.log_from(view.position.next(), self.position).map_err(store_error)? {
+        for entry in self.store.log_from_time(view.position.next(), self.position) {
             let entry = entry.map_err(store_error)?;
             if group.len() >= GROUP && group.last().is_some_and(|last| last.position.time != entry.position.time) {
                 self.feed_one(view, &group, &definitions)?;
@@ -307,8 +319,8 @@ impl Runtime {
     fn rebuild(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
         let mut fresh = RunningView::new(view.definition.clone(), view.durable)?;
         let upstream = self.upstream_of(&fresh)?;
-        let snapshot = self.store.snapshot();
-        self.store.wait_durable(snapshot.time()).map_err(store_error)?;
+        let snapshot = self.store.snapshot().map_err(store_error)?;
+        wait_durable(&self.store)?;
         // The snapshot may be ahead of the ticks: the view then waits for them.
         let position = snapshot.time().max(self.position);
         let now_us = self.clock.now_us();
@@ -362,7 +374,7 @@ impl Runtime {
             }
         };
         runtime.block_on(async {
-            let mut log = hub.follow(from);
+            let mut log = follow(hub, from);
             let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
             checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -373,7 +385,7 @@ impl Runtime {
                         None | Some(Command::Stop) => break,
                         Some(command) => self.command(command),
                     },
-                    group = log.next() => match group {
+                    group = log.next(self.patience()) => match group {
                         Ok(group) => self.tick(&group.entries, group.up_to),
                         Err(error) => {
                             tracing::error!(%error, "the change log cannot be read; views stand still");
@@ -389,6 +401,12 @@ impl Runtime {
         for publisher in self.views.iter_mut().flat_map(|view| view.publishers.drain(..)) {
             publisher.end(Ok(()));
         }
+    }
+
+    /// How long to wait for entries that concern us: while someone waits for a time, other entries
+    /// (of internal databases) may be what brings it.
+    fn patience(&self) -> Option<Duration> {
+        (!self.waiting.is_empty()).then_some(Duration::from_millis(1))
     }
 
     fn next_deadline(&self) -> Option<i64> {
@@ -563,11 +581,11 @@ impl Runtime {
     }
 
     fn write_records(&self, changes: Vec<checkpoint::Change>) -> Result<(), SqlError> {
-        let write = move |txn: &mut store::WriteTxn<'_>| {
+        let write = move |txn: &mut store::WriteTxn| {
             for (key, value) in changes {
                 match value {
-                    Some(value) => txn.put_record(checkpoint::SPACE, &key, value)?,
-                    None => txn.remove_record(checkpoint::SPACE, &key)?,
+                    Some(value) => txn.put_record(checkpoint::SPACE, &key, value),
+                    None => txn.delete_record(checkpoint::SPACE, &key),
                 }
             }
             Ok(())
