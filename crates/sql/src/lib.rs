@@ -20,14 +20,21 @@
 //!
 //! Read next: `types.rs`, `datum.rs`, `expr.rs`, `plan.rs`, then `parser`, `binder`, `functions`.
 
-pub mod catalog;
-pub mod datum;
-pub mod error;
-pub mod expr;
-pub mod functions;
-pub mod numeric;
-pub mod plan;
 pub mod types;
+pub mod datum;
+pub mod numeric;
+pub mod datetime;
+pub mod json;
+pub mod text;
+pub mod compare;
+pub mod cast;
+pub mod expr;
+pub mod eval;
+pub mod functions;
+pub mod aggregates;
+pub mod plan;
+pub mod catalog;
+pub mod error;
 
 pub use catalog::{Catalog, Relation};
 pub use datum::{Datum, Interval, Json, Row};
