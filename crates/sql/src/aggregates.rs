@@ -72,12 +72,16 @@ pub fn resolve(name: &str, args: &[Type]) -> Option<Result<ResolvedAggregate>> {
         (AggregateFunction::Count, []) => AggregateFunction::CountStar,
         (function, _) => function,
     };
-    Some(signature(function, args).map(|(parameter_types, result)| ResolvedAggregate { function, parameter_types, result }).ok_or_else(|| {
-        let types: Vec<String> = args.iter().map(Type::to_string).collect();
-        SqlError::new("42883", format!("function {name}({}) does not exist", types.join(", "))).with_hint(
-            "No function matches the given name and argument types. You might need to add explicit type casts.",
-        )
-    }))
+    Some(
+        signature(function, args)
+            .map(|(parameter_types, result)| ResolvedAggregate { function, parameter_types, result })
+            .ok_or_else(|| {
+                let types: Vec<String> = args.iter().map(Type::to_string).collect();
+                SqlError::new("42883", format!("function {name}({}) does not exist", types.join(", "))).with_hint(
+                    "No function matches the given name and argument types. You might need to add explicit type casts.",
+                )
+            }),
+    )
 }
 
 fn signature(function: AggregateFunction, args: &[Type]) -> Option<(Vec<Type>, Type)> {

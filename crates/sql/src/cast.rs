@@ -125,8 +125,8 @@ pub fn can_cast(from: &Type, to: &Type) -> Option<CastContext> {
         (Json, Text | Varchar(_) | Name) => Assignment,
         (
             Json,
-            Bool | Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_) | Timestamptz | Timestamp | Date | Time
-            | Interval | Uuid | Bytea | Array(_),
+            Bool | Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_) | Timestamptz | Timestamp | Date | Time | Interval
+            | Uuid | Bytea | Array(_),
         ) => Explicit,
         (Void | Record, Text | Varchar(_)) => Assignment,
         (Void | Record, _) | (_, Void | Record | Unknown) => return None,
@@ -216,9 +216,7 @@ fn to_text(datum: &Datum, from: &Type, to: &Type, explicit: bool, ctx: &EvalCont
         Type::Varchar(Some(limit)) => match value.char_indices().nth(*limit as usize) {
             None => Ok(Datum::Text(value)),
             Some((end, _)) if explicit || value[end..].bytes().all(|b| b == b' ') => Ok(Datum::text(&value[..end])),
-            Some(_) => {
-                Err(SqlError::new("22001", format!("value too long for type character varying({limit})")))
-            }
+            Some(_) => Err(SqlError::new("22001", format!("value too long for type character varying({limit})"))),
         },
         Type::Char => Ok(Datum::text(value.chars().take(1).collect::<String>())),
         Type::Name if value.len() > 63 => {
@@ -317,11 +315,9 @@ fn convert(datum: &Datum, from: &Type, to: &Type, explicit: bool, ctx: &EvalCont
                 _ => Datum::Time(local.rem_euclid(datetime::DAY_US)),
             })
         }
-        (Datum::Time(us), Interval) => Ok(Datum::Interval(Box::new(self::Interval {
-            months: 0,
-            days: 0,
-            microseconds: *us,
-        }))),
+        (Datum::Time(us), Interval) => {
+            Ok(Datum::Interval(Box::new(self::Interval { months: 0, days: 0, microseconds: *us })))
+        }
         (Datum::Interval(value), Time) => Ok(Datum::Time(value.microseconds.rem_euclid(datetime::DAY_US))),
         (Datum::Array(items), Array(element)) => {
             let from = match from {

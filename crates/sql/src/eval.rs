@@ -34,14 +34,15 @@ impl Expr {
 
     fn evaluate(&self, row: &[Datum], ctx: &EvalContext<'_>) -> Result<Datum> {
         match &self.kind {
-            ExprKind::Column(index) => row
+            ExprKind::Column(index) => {
+                row.get(*index).cloned().ok_or_else(|| SqlError::internal(format!("row has no column {index}")))
+            }
+            ExprKind::Literal(datum) => Ok(datum.clone()),
+            ExprKind::Parameter(index) => ctx
+                .parameters
                 .get(*index)
                 .cloned()
-                .ok_or_else(|| SqlError::internal(format!("row has no column {index}"))),
-            ExprKind::Literal(datum) => Ok(datum.clone()),
-            ExprKind::Parameter(index) => ctx.parameters.get(*index).cloned().ok_or_else(|| {
-                SqlError::new("08P01", format!("there is no parameter ${}", index + 1))
-            }),
+                .ok_or_else(|| SqlError::new("08P01", format!("there is no parameter ${}", index + 1))),
             ExprKind::Now => Ok(Datum::Timestamp(ctx.now_us)),
             ExprKind::Call { function, args } => {
                 let mut values = Arguments::new();

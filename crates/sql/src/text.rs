@@ -162,8 +162,7 @@ pub fn write_date(days: i32, out: &mut String) {
 }
 
 pub fn write_time(us: i64, out: &mut String) {
-    let (hour, minute, second) =
-        (us / datetime::HOUR_US, us / datetime::MINUTE_US % 60, us / datetime::SECOND_US % 60);
+    let (hour, minute, second) = (us / datetime::HOUR_US, us / datetime::MINUTE_US % 60, us / datetime::SECOND_US % 60);
     let _ = write!(out, "{hour:02}:{minute:02}:{second:02}");
     interval::write_fraction((us % datetime::SECOND_US) as u64, out);
 }

@@ -19,10 +19,18 @@ pub fn compare_json(a: Raw<'_>, b: Raw<'_>) -> Ordering {
     // above the empty one.
     match (&x, &y) {
         (Plain::Array(array), other) if other.is_scalar() => {
-            if array.is_empty() { Ordering::Less } else { Ordering::Greater }
+            if array.is_empty() {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            }
         }
         (other, Plain::Array(array)) if other.is_scalar() => {
-            if array.is_empty() { Ordering::Greater } else { Ordering::Less }
+            if array.is_empty() {
+                Ordering::Greater
+            } else {
+                Ordering::Less
+            }
         }
         _ => compare_plain(&x, &y),
     }

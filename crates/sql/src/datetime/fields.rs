@@ -293,8 +293,7 @@ pub fn truncate_interval(name: &str, value: &Interval) -> Result<Interval> {
         Field::Milliseconds => time(1000),
         Field::Microseconds => *value,
         Field::Week => {
-            return Err(unsupported(name, "interval")
-                .with_detail("Months usually have fractional weeks."));
+            return Err(unsupported(name, "interval").with_detail("Months usually have fractional weeks."));
         }
         _ => return Err(unsupported(name, "interval")),
     })

@@ -171,7 +171,8 @@ fn read_word<'a>(
     let digit_first = word.as_bytes()[0].is_ascii_digit();
     if digit_first && let Some(at) = word.find(['T', 't']) {
         let (date, time) = (&word[..at], &word[at + 1..]);
-        if time.starts_with(|c: char| c.is_ascii_digit()) && date.bytes().all(|b| b.is_ascii_digit() || b"-/.".contains(&b))
+        if time.starts_with(|c: char| c.is_ascii_digit())
+            && date.bytes().all(|b| b.is_ascii_digit() || b"-/.".contains(&b))
         {
             date_words.push(date);
             return read_time(time, parsed, half_day);
@@ -278,21 +279,33 @@ pub(super) fn seconds_us(text: &str) -> Option<i64> {
 }
 
 pub(super) const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
-pub(super) const WEEKDAYS: [&str; 7] =
-    ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+pub(super) const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 pub(super) fn month_number(word: &str) -> Option<i64> {
     let word = word.to_ascii_lowercase();
-    MONTHS.iter().position(|m| *m == word || word.len() >= 3 && (m[..3] == word || word == "sept" && *m == "september"))
+    MONTHS
+        .iter()
+        .position(|m| *m == word || word.len() >= 3 && (m[..3] == word || word == "sept" && *m == "september"))
         .map(|i| i as i64 + 1)
 }
 
 fn is_weekday(word: &str) -> bool {
     let word = word.trim_end_matches('.').to_ascii_lowercase();
-    WEEKDAYS.iter().any(|d| *d == word || d[..3] == word) || matches!(word.as_str(), "tues" | "wednes" | "weds" | "thur" | "thurs")
+    WEEKDAYS.iter().any(|d| *d == word || d[..3] == word)
+        || matches!(word.as_str(), "tues" | "wednes" | "weds" | "thur" | "thurs")
 }
 
 fn read_date(words: &[&str], before_christ: bool) -> Result<i64, Failure> {

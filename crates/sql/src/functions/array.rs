@@ -122,8 +122,8 @@ fn building(r: &mut Registry) {
         let mut filled = args[0].clone();
         let mut total = 1usize;
         for size in sizes.iter().rev() {
-            let size = usize::try_from(size.as_int()?)
-                .map_err(|_| SqlError::new("22023", "invalid array dimensions"))?;
+            let size =
+                usize::try_from(size.as_int()?).map_err(|_| SqlError::new("22023", "invalid array dimensions"))?;
             total = super::string::check_length(total.checked_mul(size.max(1)))?;
             filled = Datum::Array(std::iter::repeat_n(filled, size).collect());
         }
@@ -131,9 +131,10 @@ fn building(r: &mut Registry) {
     });
     r.strict("trim_array(anyarray, int4) -> anyarray", |args, _| {
         let list = args[0].as_array()?;
-        let keep = usize::try_from(args[1].as_int()?).ok().and_then(|n| list.len().checked_sub(n)).ok_or_else(|| {
-            SqlError::new("2202E", format!("number of elements to trim must be between 0 and {}", list.len()))
-        })?;
+        let keep =
+            usize::try_from(args[1].as_int()?).ok().and_then(|n| list.len().checked_sub(n)).ok_or_else(|| {
+                SqlError::new("2202E", format!("number of elements to trim must be between 0 and {}", list.len()))
+            })?;
         Ok(Datum::Array(list[..keep].into()))
     });
 }

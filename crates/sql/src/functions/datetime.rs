@@ -43,9 +43,7 @@ fn date_operators(r: &mut Registry) {
     r.strict("+(time, date) -> timestamp", |args, _| date_and_time(&args[1], &args[0]));
     r.strict("+(time, interval) -> time", |args, _| time_plus(&args[0], args[1].as_interval()?));
     r.strict("+(interval, time) -> time", |args, _| time_plus(&args[1], args[0].as_interval()?));
-    r.strict("-(time, interval) -> time", |args, _| {
-        time_plus(&args[0], &interval::negate(args[1].as_interval()?)?)
-    });
+    r.strict("-(time, interval) -> time", |args, _| time_plus(&args[0], &interval::negate(args[1].as_interval()?)?));
     r.strict("-(time, time) -> interval", |args, _| {
         let microseconds = args[0].as_time()? - args[1].as_time()?;
         Ok(boxed(Interval { months: 0, days: 0, microseconds }))
@@ -158,9 +156,7 @@ fn interval_operators(r: &mut Registry) {
     r.strict("justify_hours(interval) -> interval", |args, _| {
         Ok(boxed(interval::justify_hours(args[0].as_interval()?)))
     });
-    r.strict("justify_days(interval) -> interval", |args, _| {
-        Ok(boxed(interval::justify_days(args[0].as_interval()?)))
-    });
+    r.strict("justify_days(interval) -> interval", |args, _| Ok(boxed(interval::justify_days(args[0].as_interval()?))));
     r.strict("justify_interval(interval) -> interval", |args, _| {
         Ok(boxed(interval::justify_interval(args[0].as_interval()?)))
     });
@@ -284,11 +280,7 @@ fn clock(hour: &Datum, minute: &Datum, second: &Datum) -> Result<i64> {
     let (hour, minute, second) = (hour.as_int()?, minute.as_int()?, second.as_float()?);
     let us = (second * 1e6).round_ties_even();
     let valid = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60_000_000.0).contains(&us);
-    let total = if valid {
-        hour * datetime::HOUR_US + minute * datetime::MINUTE_US + us as i64
-    } else {
-        i64::MAX
-    };
+    let total = if valid { hour * datetime::HOUR_US + minute * datetime::MINUTE_US + us as i64 } else { i64::MAX };
     if total > DAY_US {
         return Err(SqlError::new("22008", format!("time field value out of range: {hour}:{minute:02}:{second:02}")));
     }
@@ -306,9 +298,7 @@ fn day(args: &[Datum]) -> Result<i64> {
 
 fn making(r: &mut Registry) {
     r.strict("make_date(int4, int4, int4) -> date", |args, _| datetime::check_date(day(args)?).map(Datum::Date));
-    r.strict("make_time(int4, int4, float8) -> time", |args, _| {
-        clock(&args[0], &args[1], &args[2]).map(Datum::Time)
-    });
+    r.strict("make_time(int4, int4, float8) -> time", |args, _| clock(&args[0], &args[1], &args[2]).map(Datum::Time));
     r.strict("make_timestamp(int4, int4, int4, int4, int4, float8) -> timestamp", |args, _| {
         made_timestamp(args).map(Datum::Timestamp)
     });
@@ -437,11 +427,11 @@ pub fn shift(value: &Datum, offset: &Datum, forward: bool) -> Result<Datum> {
     }
     let signed = |value: &Interval| if forward { Ok(*value) } else { interval::negate(value) };
     match (value, offset) {
-        (Datum::Int(a), Datum::Int(b)) => Ok(Datum::Int(if forward { a.saturating_add(*b) } else { a.saturating_sub(*b) })),
-        (Datum::Float(a), Datum::Float(b)) => Ok(Datum::Float(if forward { a + b } else { a - b })),
-        (Datum::Numeric(a), Datum::Numeric(b)) => {
-            Ok(Datum::Numeric(if forward { a.add(b)? } else { a.subtract(b)? }))
+        (Datum::Int(a), Datum::Int(b)) => {
+            Ok(Datum::Int(if forward { a.saturating_add(*b) } else { a.saturating_sub(*b) }))
         }
+        (Datum::Float(a), Datum::Float(b)) => Ok(Datum::Float(if forward { a + b } else { a - b })),
+        (Datum::Numeric(a), Datum::Numeric(b)) => Ok(Datum::Numeric(if forward { a.add(b)? } else { a.subtract(b)? })),
         (Datum::Timestamp(us), Datum::Interval(i)) => datetime::add_interval(*us, &signed(i)?).map(Datum::Timestamp),
         (Datum::Date(days), Datum::Interval(i)) => {
             let us = datetime::add_interval(datetime::date_to_timestamp(*days)?, &signed(i)?)?;

@@ -104,9 +104,8 @@ pub fn decode_hex(text: &str) -> Result<Vec<u8>> {
         if c.is_ascii_whitespace() && high.is_none() {
             continue;
         }
-        let digit = c
-            .to_digit(16)
-            .ok_or_else(|| SqlError::new("22023", format!("invalid hexadecimal digit: \"{c}\"")))? as u8;
+        let digit =
+            c.to_digit(16).ok_or_else(|| SqlError::new("22023", format!("invalid hexadecimal digit: \"{c}\"")))? as u8;
         match high.take() {
             None => high = Some(digit),
             Some(high) => out.push(high << 4 | digit),
@@ -134,7 +133,10 @@ fn decode_base64(text: &str) -> Result<Vec<u8>> {
             }
             '=' => return Err(SqlError::new("22023", "unexpected \"=\" while decoding base64 sequence")),
             _ => {
-                return Err(SqlError::new("22023", format!("invalid symbol \"{c}\" found while decoding base64 sequence")));
+                return Err(SqlError::new(
+                    "22023",
+                    format!("invalid symbol \"{c}\" found while decoding base64 sequence"),
+                ));
             }
         };
         group = group << 6 | value;

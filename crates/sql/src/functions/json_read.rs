@@ -25,7 +25,9 @@ pub(super) fn register(r: &mut Registry) {
     r.strict("#>(json, text[]) -> json", |args, _| {
         Ok(found(&args[0], walk(args[0].as_json()?.raw(), args[1].as_array()?)?))
     });
-    r.strict("#>>(json, text[]) -> text", |args, _| Ok(found_text(walk(args[0].as_json()?.raw(), args[1].as_array()?)?)));
+    r.strict("#>>(json, text[]) -> text", |args, _| {
+        Ok(found_text(walk(args[0].as_json()?.raw(), args[1].as_array()?)?))
+    });
     for name in ["json_extract_path", "jsonb_extract_path"] {
         r.strict(&format!("{name}(json, variadic text) -> json"), |args, _| {
             Ok(found(&args[0], walk(args[0].as_json()?.raw(), &args[1..])?))

@@ -6,14 +6,16 @@ use super::operators::{check_float, extreme};
 use super::{PlainEval, Registry};
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
-use crate::numeric::{Numeric, division_by_zero, out_of_range};
+use crate::numeric::{Numeric, out_of_range};
 
 pub(super) fn register(r: &mut Registry) {
     rounding(r);
     powers(r);
     trigonometry(r);
     whole_numbers(r);
-    r.lenient("greatest(anyelement, variadic anyelement) -> anyelement", |args, _| Ok(extreme(args, Ordering::Greater)));
+    r.lenient("greatest(anyelement, variadic anyelement) -> anyelement", |args, _| {
+        Ok(extreme(args, Ordering::Greater))
+    });
     r.lenient("least(anyelement, variadic anyelement) -> anyelement", |args, _| Ok(extreme(args, Ordering::Less)));
     r.lenient("nullif(anyelement, anyelement) -> anyelement", |args, _| {
         let equal = !args[0].is_null() && !args[1].is_null() && crate::compare::sql_equal(&args[0], &args[1]);
@@ -33,8 +35,7 @@ pub(super) fn register(r: &mut Registry) {
     .volatile();
     r.strict("pi() -> float8", |_, _| Ok(Datum::Float(std::f64::consts::PI)));
     r.strict("width_bucket(float8, float8, float8, int4) -> int4", |args, _| {
-        let (x, low, high, count) =
-            (args[0].as_float()?, args[1].as_float()?, args[2].as_float()?, args[3].as_int()?);
+        let (x, low, high, count) = (args[0].as_float()?, args[1].as_float()?, args[2].as_float()?, args[3].as_int()?);
         bucket_checks(count, low == high, x.is_nan() || low.is_nan() || high.is_nan())?;
         let reversed = low > high;
         let (x, low, high) = if reversed { (-x, -low, -high) } else { (x, low, high) };
@@ -110,7 +111,13 @@ fn rounding(r: &mut Registry) {
     });
     float_function(r, "sign", |args, _| {
         let x = args[0].as_float()?;
-        Ok(Datum::Float(if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }))
+        Ok(Datum::Float(if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            x
+        }))
     });
     r.strict("scale(numeric) -> int4", |args, _| {
         let n = args[0].as_numeric()?;

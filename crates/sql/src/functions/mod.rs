@@ -43,9 +43,9 @@ use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
 use crate::types::Type;
 
+pub use datetime::shift;
 pub use resolve::{Resolved, resolve, resolve_operator};
 pub use signature::{Parameter, Signature};
-pub use datetime::shift;
 pub use window::{window_by_name, window_type};
 
 /// Longest text, array or bytea that a function builds, in bytes or elements: a row is far

@@ -14,15 +14,37 @@ use crate::types::Type;
 const INTEGERS: [&str; 3] = ["int2", "int4", "int8"];
 /// Types that compare with themselves.
 const ORDERED: &[&str] = &[
-    "bool", "float4", "float8", "numeric", "text", "bytea", "date", "time", "timestamp", "timestamptz", "interval",
-    "uuid", "json", "oid", "record", "char", "name", "anyarray",
+    "bool",
+    "float4",
+    "float8",
+    "numeric",
+    "text",
+    "bytea",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "uuid",
+    "json",
+    "oid",
+    "record",
+    "char",
+    "name",
+    "anyarray",
 ];
 
 pub(super) fn register(r: &mut Registry) {
     for a in INTEGERS {
         for b in INTEGERS {
             comparisons(r, a, b);
-            let widest = if a == "int8" || b == "int8" { "int8" } else if a == "int4" || b == "int4" { "int4" } else { "int2" };
+            let widest = if a == "int8" || b == "int8" {
+                "int8"
+            } else if a == "int4" || b == "int4" {
+                "int4"
+            } else {
+                "int2"
+            };
             integer_arithmetic(r, a, b, widest);
         }
     }

@@ -108,9 +108,11 @@ fn like_pattern(pattern: &str, escape: Option<char>) -> Result<Vec<Step>> {
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         steps.push(match c {
-            c if Some(c) == escape => Step::Literal(chars.next().ok_or_else(|| {
-                SqlError::new("22025", "LIKE pattern must not end with escape character")
-            })?),
+            c if Some(c) == escape => Step::Literal(
+                chars
+                    .next()
+                    .ok_or_else(|| SqlError::new("22025", "LIKE pattern must not end with escape character"))?,
+            ),
             '%' if steps.last() == Some(&Step::Any) => continue,
             '%' => Step::Any,
             '_' => Step::One,
@@ -272,7 +274,10 @@ fn translate(pattern: &str) -> Result<String> {
                     chars.next();
                 }
             }
-            ':' if in_class && chars.peek() == Some(&']') && out.rfind("[:").is_some_and(|at| !out[at..].contains(":]")) => {
+            ':' if in_class
+                && chars.peek() == Some(&']')
+                && out.rfind("[:").is_some_and(|at| !out[at..].contains(":]")) =>
+            {
                 out.push_str(":]");
                 chars.next();
             }
@@ -374,7 +379,8 @@ fn split(args: &[Datum], flags: &str) -> Result<Datum> {
     let mut from = 0;
     for found in regex.find_iter(text) {
         // An empty match at the very start or end, or right behind the last, splits nothing.
-        if found.is_empty() && (found.start() == 0 || found.start() >= text.len() || found.start() == from && from == 0) {
+        if found.is_empty() && (found.start() == 0 || found.start() >= text.len() || found.start() == from && from == 0)
+        {
             continue;
         }
         items.push(Datum::text(&text[from..found.start()]));

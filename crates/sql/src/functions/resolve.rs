@@ -27,8 +27,9 @@ pub fn resolve(name: &str, args: &[Type]) -> Result<Resolved> {
             let types: Vec<String> = args.iter().map(Type::to_string).collect();
             let call = format!("{name}({})", types.join(", "));
             Err(match choice {
-                Choice::Many => SqlError::new("42725", format!("function {call} is not unique"))
-                    .with_hint("Could not choose a best candidate function. You might need to add explicit type casts."),
+                Choice::Many => SqlError::new("42725", format!("function {call} is not unique")).with_hint(
+                    "Could not choose a best candidate function. You might need to add explicit type casts.",
+                ),
                 _ => SqlError::new("42883", format!("function {call} does not exist")).with_hint(
                     "No function matches the given name and argument types. You might need to add explicit type casts.",
                 ),
@@ -50,8 +51,9 @@ pub fn resolve_operator(op: &str, left: Option<&Type>, right: &Type) -> Result<R
                 None => format!("{op} {right}"),
             };
             Err(match choice {
-                Choice::Many => SqlError::new("42725", format!("operator is not unique: {call}"))
-                    .with_hint("Could not choose a best candidate operator. You might need to add explicit type casts."),
+                Choice::Many => SqlError::new("42725", format!("operator is not unique: {call}")).with_hint(
+                    "Could not choose a best candidate operator. You might need to add explicit type casts.",
+                ),
                 _ => SqlError::new("42883", format!("operator does not exist: {call}")).with_hint(
                     "No operator matches the given name and argument types. You might need to add explicit type casts.",
                 ),
@@ -211,8 +213,7 @@ fn narrow(candidates: &mut Vec<Candidate>, args: &[Type]) {
 fn narrow_unknown(candidates: &mut Vec<Candidate>, args: &[Type]) {
     let mut slots: Vec<(usize, Category, bool)> = Vec::new();
     for (i, _) in args.iter().enumerate().filter(|(_, ty)| **ty == Type::Unknown) {
-        let found: Vec<(Category, bool)> =
-            candidates.iter().filter_map(|c| c.declared_type(i)).map(category).collect();
+        let found: Vec<(Category, bool)> = candidates.iter().filter_map(|c| c.declared_type(i)).map(category).collect();
         let all_known = found.len() == candidates.len();
         if found.iter().any(|(c, _)| *c == Category::String) {
             slots.push((i, Category::String, found.contains(&(Category::String, true))));

@@ -30,9 +30,7 @@ pub(super) fn register(r: &mut Registry) {
 
 /// 54000, before a function builds what would not fit.
 pub(super) fn check_length(length: Option<usize>) -> Result<usize> {
-    length
-        .filter(|n| *n <= MAX_RESULT)
-        .ok_or_else(|| SqlError::new("54000", "requested length too large"))
+    length.filter(|n| *n <= MAX_RESULT).ok_or_else(|| SqlError::new("54000", "requested length too large"))
 }
 
 fn concatenation(r: &mut Registry) {
@@ -96,9 +94,11 @@ fn lengths(r: &mut Registry) {
     });
     r.strict("chr(int4) -> text", |args, _| match args[0].as_int()? {
         0 => Err(SqlError::new("54000", "null character not permitted")),
-        n => u32::try_from(n).ok().and_then(char::from_u32).map(|c| Datum::text(c.to_string())).ok_or_else(|| {
-            SqlError::new("54000", format!("requested character not valid for encoding: {n}"))
-        }),
+        n => u32::try_from(n)
+            .ok()
+            .and_then(char::from_u32)
+            .map(|c| Datum::text(c.to_string()))
+            .ok_or_else(|| SqlError::new("54000", format!("requested character not valid for encoding: {n}"))),
     });
     for name in ["position", "strpos"] {
         // `position(x in y)` has its arguments as written: the part first.
@@ -209,7 +209,9 @@ fn padding(r: &mut Registry) {
         check_length(text.len().checked_mul(n))?;
         Ok(Datum::text(text.repeat(n)))
     });
-    for (name, start, end) in [("btrim", true, true), ("trim", true, true), ("ltrim", true, false), ("rtrim", false, true)] {
+    for (name, start, end) in
+        [("btrim", true, true), ("trim", true, true), ("ltrim", true, false), ("rtrim", false, true)]
+    {
         let (blank, given): (super::PlainEval, super::PlainEval) = match (start, end) {
             (true, true) => (
                 |args, _| Ok(Datum::text(args[0].as_text()?.trim_matches(' '))),
@@ -304,20 +306,157 @@ fn quoting(r: &mut Registry) {
 
 /// Reserved words that must be quoted as identifiers; the common ones of PostgreSQL's list.
 const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between", "bigint",
-    "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate", "collation",
-    "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role",
-    "current_schema", "current_time", "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable",
-    "desc", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign",
-    "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner",
-    "inout", "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lateral", "leading", "least",
-    "left", "like", "limit", "localtime", "localtimestamp", "national", "natural", "nchar", "none", "normalize", "not",
-    "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer", "overlaps", "overlay",
-    "placing", "position", "precision", "primary", "real", "references", "returning", "right", "row", "select",
-    "session_user", "setof", "similar", "smallint", "some", "substring", "symmetric", "table", "tablesample", "then",
-    "time", "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user", "using", "values",
-    "varchar", "variadic", "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement",
-    "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
 ];
 
 /// An identifier, quoted where it has to be.
@@ -378,8 +517,7 @@ fn format_text(args: &[Datum], types: Types<'_>, ctx: &EvalContext<'_>) -> Resul
                         .with_hint("For a single \"%\" use \"%%\"."));
                 }
                 None => {
-                    return Err(bad("unterminated format() type specifier")
-                        .with_hint("For a single \"%\" use \"%%\"."));
+                    return Err(bad("unterminated format() type specifier").with_hint("For a single \"%\" use \"%%\"."));
                 }
             }
         };

@@ -131,8 +131,19 @@ fn yes(_: &[Datum], _: &EvalContext<'_>) -> Result<Datum> {
 
 fn visible(r: &mut Registry) {
     for what in [
-        "table", "type", "function", "operator", "opclass", "opfamily", "collation", "conversion", "ts_config", "ts_dict",
-        "ts_parser", "ts_template", "statistics_obj",
+        "table",
+        "type",
+        "function",
+        "operator",
+        "opclass",
+        "opfamily",
+        "collation",
+        "conversion",
+        "ts_config",
+        "ts_dict",
+        "ts_parser",
+        "ts_template",
+        "statistics_obj",
     ] {
         r.strict(&format!("pg_{what}_is_visible(oid) -> bool"), yes).stable();
     }
@@ -140,7 +151,8 @@ fn visible(r: &mut Registry) {
 
 /// Whoever is connected may read everything.
 fn privileges(r: &mut Registry) {
-    for what in ["table", "schema", "database", "function", "sequence", "type", "any_column", "language", "tablespace"] {
+    for what in ["table", "schema", "database", "function", "sequence", "type", "any_column", "language", "tablespace"]
+    {
         for object in ["oid", "text"] {
             r.strict(&format!("has_{what}_privilege({object}, text) -> bool"), yes).stable();
             r.strict(&format!("has_{what}_privilege(name, {object}, text) -> bool"), yes).stable();
@@ -198,7 +210,10 @@ pub fn oid_of(ty: &Type) -> i64 {
         },
         other => (crate::cast::base(other), false),
     };
-    TYPE_OIDS.iter().find(|(known, _, _)| *known == base).map_or(0, |(_, scalar, array)| if is_array { *array } else { *scalar })
+    TYPE_OIDS
+        .iter()
+        .find(|(known, _, _)| *known == base)
+        .map_or(0, |(_, scalar, array)| if is_array { *array } else { *scalar })
 }
 
 /// The type of a number.

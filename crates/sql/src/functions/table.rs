@@ -61,7 +61,9 @@ pub fn columns(function: TableFunction, args: &[Type]) -> Result<(Vec<Type>, Vec
         JsonEach => json("jsonb_each", vec![("key", Type::Text), ("value", Type::Json)]),
         JsonEachText => json("jsonb_each_text", vec![("key", Type::Text), ("value", Type::Text)]),
         JsonObjectKeys => json("jsonb_object_keys", vec![("jsonb_object_keys", Type::Text)]),
-        GenerateSeries => series_types(args).map(|(args, ty)| (args, vec![("generate_series", ty)])).ok_or_else(|| mismatch("generate_series")),
+        GenerateSeries => series_types(args)
+            .map(|(args, ty)| (args, vec![("generate_series", ty)]))
+            .ok_or_else(|| mismatch("generate_series")),
         RegexpMatches => match args.len() {
             2 | 3 if args.iter().all(|ty| ty.is_text() || *ty == Type::Unknown) => {
                 Ok((vec![Type::Text; args.len()], vec![("regexp_matches", Type::array_of(Type::Text))]))

@@ -81,9 +81,7 @@ pub fn guess_type(datum: &Datum) -> Type {
         Datum::Interval(_) => Type::Interval,
         Datum::Uuid(_) => Type::Uuid,
         Datum::Json(_) => Type::Json,
-        Datum::Array(items) => {
-            Type::array_of(items.iter().find(|i| !i.is_null()).map_or(Type::Text, guess_type))
-        }
+        Datum::Array(items) => Type::array_of(items.iter().find(|i| !i.is_null()).map_or(Type::Text, guess_type)),
         Datum::Record(_) => Type::Record,
     }
 }

@@ -34,8 +34,7 @@ impl Numeric {
             None => (body, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        if whole.is_empty() && fraction.is_empty()
-            || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+        if whole.is_empty() && fraction.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
         {
             return None;
         }
@@ -89,11 +88,8 @@ impl Numeric {
             return if x > 0.0 { Numeric::Infinity } else { Numeric::NegativeInfinity };
         }
         let (mantissa, exponent) = scientific.split_once('e').expect("scientific notation has an exponent");
-        let mantissa = if mantissa.contains('.') {
-            mantissa.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            mantissa
-        };
+        let mantissa =
+            if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
         Numeric::parse(&format!("{mantissa}e{exponent}"))
             .expect("a printed double is a number")
             .expect("a double has at most 309 digits")

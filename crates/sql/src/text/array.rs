@@ -68,8 +68,8 @@ pub fn write_record(items: &[Datum], time_zone: &str, out: &mut String) {
             continue;
         }
         let text = super::to_string(item, &crate::json::build::guess_type(item), time_zone);
-        let quoted = text.is_empty()
-            || text.contains(|c: char| "(),\"\\".contains(c) || c.is_ascii_whitespace() || c == '\x0b');
+        let quoted =
+            text.is_empty() || text.contains(|c: char| "(),\"\\".contains(c) || c.is_ascii_whitespace() || c == '\x0b');
         if !quoted {
             out.push_str(&text);
             continue;

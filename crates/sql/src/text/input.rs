@@ -76,8 +76,7 @@ pub fn integer(text: &str, ty: &Type) -> Result<i64> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(invalid(&ty.to_string(), text));
     }
-    let range =
-        || SqlError::new("22003", format!("value \"{text}\" is out of range for type {ty}"));
+    let range = || SqlError::new("22003", format!("value \"{text}\" is out of range for type {ty}"));
     let n: i64 = trimmed.parse().map_err(|_| range())?;
     let fits = match ty {
         Type::Int2 => i16::try_from(n).is_ok(),
