@@ -10,7 +10,7 @@ use crate::value::Doc;
 pub struct Context {
     /// `None` is the simple (binary) collation.
     pub collation: Option<Arc<Collation>>,
-    /// The command's `let` variables, already evaluated.
+    /// The command's `let` variables, already evaluated; undefined stands for a missing value.
     pub variables: Arc<Doc>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,

@@ -1,5 +1,7 @@
 //! Numbers across BSON's four number types: exact comparison, arithmetic with MongoDB's promotion
 //! rules, and the decimal128 codec.
+//!
+//! Read next: `arithmetic.rs` (promotion), `decimal.rs` (34 digits), `text.rs` (parsing and printing).
 
 use std::cmp::Ordering;
 
@@ -7,6 +9,14 @@ use num_bigint::BigInt;
 use num_traits::{Signed, Zero};
 
 use crate::raw::Raw;
+
+pub mod arithmetic;
+pub mod decimal;
+pub mod functions;
+pub mod text;
+
+pub use arithmetic::Number;
+pub use decimal::Rounding;
 
 /// A decoded decimal128: `coefficient * 10^exponent`, or a special value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,3 +173,6 @@ fn compare_scaled(x: Decimal, (y, y_exponent): (BigInt, i32)) -> Ordering {
     let scale = |n: BigInt, e: i32| n * BigInt::from(10).pow((e - low) as u32);
     scale(x, exponent).cmp(&scale(y, y_exponent))
 }
+
+#[cfg(test)]
+mod tests;

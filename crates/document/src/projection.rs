@@ -1,1 +1,0 @@
-//! Projections of find, $project, $addFields, $unset.
