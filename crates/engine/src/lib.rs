@@ -83,6 +83,8 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    /// Databases whose last collection was dropped, and which have not been dropped themselves.
+    emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
 }
@@ -100,7 +102,7 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth }) })
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, emptied: Default::default() }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
@@ -128,6 +130,10 @@ impl Headwater {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn emptied(&self) -> &parking_lot::Mutex<rustc_hash::FxHashSet<String>> {
+        &self.inner.emptied
     }
 
     pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {

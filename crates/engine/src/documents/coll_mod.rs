@@ -144,7 +144,8 @@ fn index_change(collection: &Collection, change: &IndexChange, answer: &mut Doc)
         spec.set("expireAfterSeconds", Value::Int64(seconds));
         old.push("expireAfterSeconds", before.clone());
         answer.push("expireAfterSeconds_old", before);
-        answer.push("expireAfterSeconds_new", Value::Int64(seconds));
+        let shown = i32::try_from(seconds).map_or(Value::Int64(seconds), Value::Int32);
+        answer.push("expireAfterSeconds_new", shown);
     }
     if let Some(hidden) = change.hidden {
         if index.name == "_id_" {

@@ -40,6 +40,9 @@ impl Headwater {
     pub fn explain(&self, caller: &Caller, what: &Explained, run: bool) -> Result<Doc> {
         let snapshot = self.view(caller)?;
         if let Explained::Aggregate(aggregate) = what {
+            if super::watch::is_change_stream(&aggregate.pipeline) {
+                return self.explain_change_stream(aggregate);
+            }
             // Parses, so that a wrong pipeline is an error here as well.
             self.prepare_pipeline(&snapshot, aggregate)?;
         }
@@ -89,6 +92,18 @@ impl Headwater {
             explained.push("executionStats", stats);
         }
         Ok(explained)
+    }
+
+    fn explain_change_stream(&self, aggregate: &Aggregate) -> Result<Doc> {
+        // Opening checks everything; what was opened is dropped unread.
+        self.watch(aggregate.clone())?;
+        let planner = Doc::new()
+            .with("namespace", "local.oplog.rs")
+            .with("winningPlan", Doc::new().with("stage", "COLLSCAN").with("direction", "forward"))
+            .with("rejectedPlans", Vec::<Value>::new());
+        let mut stages = vec![Value::Document(Doc::new().with("$cursor", Doc::new().with("queryPlanner", planner)))];
+        stages.extend(aggregate.pipeline.iter().map(|stage| Value::Document(stage.to_doc())));
+        Ok(Doc::new().with("explainVersion", "1").with("stages", stages))
     }
 }
 

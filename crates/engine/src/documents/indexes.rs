@@ -8,6 +8,18 @@ use super::requests::Caller;
 use crate::sessions::Mode;
 use crate::{Error, Headwater, Result, blocking};
 
+/// A specification as listings show it: a lifetime that collMod set is an `int` there.
+fn listed(spec: &DocBuf) -> DocBuf {
+    match spec.get("expireAfterSeconds") {
+        Some(Raw::Int64(seconds)) if i32::try_from(seconds).is_ok() => {
+            let mut spec = spec.to_doc();
+            spec.set("expireAfterSeconds", seconds as i32);
+            spec.to_buf()
+        }
+        _ => spec.clone(),
+    }
+}
+
 /// What `createIndexes` answers.
 #[derive(Clone, Debug)]
 pub struct CreatedIndexes {
@@ -39,6 +51,7 @@ impl Headwater {
         namespace: Namespace,
         specs: Vec<DocBuf>,
     ) -> Result<CreatedIndexes> {
+        super::index_spec::check(&specs, &namespace)?;
         let run = move |txn: &mut WriteTxn| -> store::Result<CreatedIndexes> {
             let created_collection = match super::write::target_of(txn, &namespace)? {
                 Some(_) => false,
@@ -77,7 +90,7 @@ impl Headwater {
         if collection.is_view() {
             return Err(Error::new(166, format!("Namespace {namespace} is a view, not a collection")));
         }
-        Ok(collection.indexes.iter().map(|index| index.spec.clone()).collect())
+        Ok(collection.indexes.iter().map(|index| listed(&index.spec)).collect())
     }
 
     /// Drops indexes: `"*"`, a name, names, or a key pattern. Answers how many there were.

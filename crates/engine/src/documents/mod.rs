@@ -21,6 +21,7 @@ mod collections;
 mod context;
 mod distinct;
 mod explain;
+mod index_spec;
 mod indexes;
 mod listing;
 mod modify;

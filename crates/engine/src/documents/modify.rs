@@ -74,11 +74,7 @@ impl Headwater {
             ..WriteBatch::on(operation.namespace.clone(), [])
         };
         let batch = self.prepare(batch, retry)?;
-        let evaluation = super::context::Evaluation {
-            clock: self.clock(),
-            applied: batch.now,
-            variables: operation.variables.as_ref(),
-        };
+        let evaluation = self.evaluation(operation.variables.as_ref());
         let projection = match &operation.projection {
             Some(spec) if !spec.is_empty() => {
                 let context = evaluation.context(operation.collation.as_ref(), collection)?;

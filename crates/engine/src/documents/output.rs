@@ -248,7 +248,7 @@ fn merge_one(db: &Headwater, txn: &mut WriteTxn, job: &MergeJob, document: &DocB
         }
     };
     let statement = UpdateStatement::new(filter, modification);
-    let evaluation = super::context::Evaluation { clock: db.clock(), applied: job.batch.now, variables: None };
+    let evaluation = db.evaluation(None);
     let update = prepare_update(statement, &evaluation, None)?;
     apply_update(txn, &target, &update, &found, job.batch.bypass_validation)?;
     Ok(())

@@ -284,11 +284,9 @@ pub async fn rename_collection(ctx: &Context, request: &Request) -> Result<Reply
         Some(other) => return Err(wrong_type("renameCollection.dropTarget", other, "types '[bool, binData]'")),
     };
     names::check_database(&to.db)?;
-    names::check_writable(&from).map_err(|error| Error::new(20, error.message()))?;
-    names::check_writable(&to).map_err(|error| match error.message().contains("system") {
-        true => Error::new(20, error.message()),
-        false => error,
-    })?;
+    for namespace in [&from, &to] {
+        names::check_writable(namespace).map_err(|error| Error::new(20, error.message()))?;
+    }
     let time = ctx.server.engine.rename_collection(RenameCollection { from, to, drop_target }).await?;
     Ok(Reply { operation_time: Some(time), ..Reply::new() })
 }

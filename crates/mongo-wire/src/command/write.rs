@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use base::limits::MAX_WRITE_BATCH_COUNT;
-use document::{Doc, DocBuf, DocWriter, Raw, RawDoc, Value};
+use document::{Doc, DocBuf, DocWriter, Raw, RawDoc};
 use engine::documents::{
     DeleteStatement, FindAndModify, Modification, Statement, UpdateStatement, Write, WriteBatch, WriteReport,
 };
@@ -281,10 +281,6 @@ fn finish(reply: &mut Reply, request: &Request, report: &WriteReport) -> Result<
         }
         reply.body.end();
     }
-    if !report.retried.is_empty() {
-        let ids: Vec<Value> = report.retried.iter().map(|id| Value::Int32(*id)).collect();
-        reply.body.value("retriedStmtIds", &Value::Array(ids));
-    }
     reply.operation_time = report.time;
     Ok(())
 }
@@ -377,9 +373,6 @@ pub async fn find_and_modify(ctx: &Context, request: &Request) -> Result<Reply> 
     match &modified.value {
         Some(value) => reply.body.doc("value", value.as_doc()),
         None => reply.body.null("value"),
-    }
-    if modified.retried {
-        reply.body.i32("retriedStmtId", 0);
     }
     reply.operation_time = modified.time;
     Ok(reply)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use document::DocBuf;
-use document::update::{Outcome, upsert};
+use document::update::{Outcome, UpdateKind, upsert};
 use store::{Change, Collection, Reader, RecordId, Stored, WriteTxn};
 
 use super::super::access::Found;
@@ -143,7 +143,10 @@ pub(crate) fn insert_upsert(
     batch: &PreparedBatch,
 ) -> Result<DocBuf> {
     let document = upsert(update.targets.query.filter.as_doc(), &update.update, &update.context)?;
-    let document = document::update::fill_timestamps(&document, batch.now);
+    let document = match update.update.kind() {
+        UpdateKind::Replacement => document::update::fill_timestamps(&document, batch.now),
+        _ => document,
+    };
     let target = insertable(txn, namespace)?;
     insert_new(txn, &target, document.clone(), batch)?;
     Ok(document)
@@ -161,9 +164,7 @@ pub(crate) fn apply_update(
     let (after, change) = match update.update.apply(before, found.details.array_index)? {
         Outcome::Unchanged => return Ok(None),
         Outcome::Updated { document, description } => (document, Change::Update { description: description.to_buf() }),
-        Outcome::Replaced { document } => {
-            (document::update::fill_timestamps(&document, update.context.cluster_time), Change::Replace)
-        }
+        Outcome::Replaced { document } => (document, Change::Replace),
     };
     if !bypass_validation && let Some(validator) = validator(&target.collection, &update.context)? {
         validator.check(after.as_doc(), Some(before.as_doc()))?;
