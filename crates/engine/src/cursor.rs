@@ -1,0 +1,102 @@
+//! An open result: documents that are still to be fetched.
+
+use std::time::Duration;
+
+use document::DocBuf;
+
+use crate::Result;
+
+/// A result's documents, one by one. Holds the snapshot it reads.
+pub type Rows = Box<dyn Iterator<Item = Result<DocBuf>> + Send>;
+
+/// How much to fetch at once.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimit {
+    pub documents: usize,
+    /// Of all documents together. A batch holds at least one document, however large.
+    pub bytes: usize,
+}
+
+/// One batch.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub documents: Vec<DocBuf>,
+    /// Change streams only: where a reader that has seen this batch resumes.
+    pub post_batch_resume_token: Option<DocBuf>,
+    /// Nothing will follow.
+    pub exhausted: bool,
+}
+
+/// A result that is fetched in batches.
+pub enum Cursor {
+    Documents(DocumentCursor),
+}
+
+/// Rows with at most one of them fetched ahead (it did not fit its batch).
+pub struct DocumentCursor {
+    rows: Rows,
+    ahead: Option<DocBuf>,
+    /// How many may still be returned.
+    remaining: Option<u64>,
+}
+
+impl DocumentCursor {
+    pub fn new(rows: Rows, limit: Option<u64>) -> Self {
+        DocumentCursor { rows, ahead: None, remaining: limit }
+    }
+
+    /// The next batch. Ends early only at the limit or the end of the rows; a batch that is full
+    /// does not look whether more would follow, as the server's does not.
+    pub fn next_batch(&mut self, limit: BatchLimit) -> Result<Batch> {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        loop {
+            if self.remaining == Some(0) {
+                batch.exhausted = true;
+                return Ok(batch);
+            }
+            if batch.documents.len() >= limit.documents {
+                return Ok(batch);
+            }
+            let document = match self.ahead.take() {
+                Some(document) => document,
+                None => match self.rows.next().transpose()? {
+                    Some(document) => document,
+                    None => {
+                        batch.exhausted = true;
+                        return Ok(batch);
+                    }
+                },
+            };
+            bytes += document.len();
+            if bytes > limit.bytes && !batch.documents.is_empty() {
+                self.ahead = Some(document);
+                return Ok(batch);
+            }
+            batch.documents.push(document);
+            if let Some(remaining) = &mut self.remaining {
+                *remaining -= 1;
+            }
+        }
+    }
+}
+
+impl Cursor {
+    /// A cursor over documents that are at hand.
+    pub fn of(documents: Vec<DocBuf>) -> Self {
+        Cursor::Documents(DocumentCursor::new(Box::new(documents.into_iter().map(Ok)), None))
+    }
+
+    /// Whether `next_batch` may wait for documents to come.
+    pub fn awaits(&self) -> bool {
+        false
+    }
+
+    /// The next batch; a cursor that awaits does so for at most `wait` if it has nothing.
+    pub async fn next_batch(&mut self, limit: BatchLimit, wait: Option<Duration>) -> Result<Batch> {
+        let _ = wait;
+        match self {
+            Cursor::Documents(cursor) => cursor.next_batch(limit),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The open store: the handle that everything else holds.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use base::{Clock, ClusterTime, SystemClock};
+use parking_lot::Mutex;
+
+use crate::catalog::Catalog;
+use crate::committer::{self, Inbox, TypedJob};
+use crate::entry::{LogPosition, Namespace};
+use crate::error::{Error, Result};
+use crate::kv::{FjallKv, Kv, SyncMode};
+use crate::log::LogReader;
+use crate::open;
+use crate::pending::{Committed, Pending};
+use crate::shared::{DurableListener, Shared};
+use crate::snapshot::Snapshot;
+use crate::write::WriteTxn;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Created if it does not exist.
+    pub dir: PathBuf,
+    pub clock: Arc<dyn Clock>,
+    pub sync: SyncMode,
+}
+
+impl StoreOptions {
+    /// Durable writes, the machine's clock, the default retention.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        StoreOptions { dir: dir.into(), clock: Arc::new(SystemClock), sync: SyncMode::default() }
+    }
+}
+
+/// Cheap to clone; the last clone closes.
+///
+/// ```
+/// use store::{Namespace, Reader, Store, StoreOptions};
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = Store::open(StoreOptions::new(dir.path()))?;
+/// let orders = Namespace::new("shop", "orders");
+/// let document = document::Doc::new().with("_id", 1).with("status", "new").to_buf();
+/// let written = store
+///     .write(move |txn| {
+///         let orders = txn.ensure_collection(&orders)?;
+///         txn.insert(orders.id, document)
+///     })
+///     .wait()?;
+/// assert_eq!(store.durable(), written.time);
+/// let snapshot = store.snapshot()?;
+/// let orders = snapshot.catalog().find("shop", "orders").unwrap();
+/// assert_eq!(snapshot.counts(orders)?.documents, 1);
+/// # Ok::<(), store::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.inbox.close();
+        let Some(thread) = self.committer.lock().take() else { return };
+        // The last handle may have been given away in a write closure.
+        if thread.thread().id() != std::thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store {
+    /// Opens a data directory, or makes one. Errors: `Locked`, `Unwritable`, `NewerFormat`,
+    /// `Corrupt`, `Io`.
+    pub fn open(options: StoreOptions) -> Result<Store> {
+        open::prepare_directory(&options.dir)?;
+        let kv = FjallKv::open(&options.dir.join("kv"), options.sync)?;
+        Store::open_on(Arc::new(kv), options)
+    }
+
+    /// Opens on any key-value store; `options.dir` is not touched.
+    pub fn open_on(kv: Arc<dyn Kv>, options: StoreOptions) -> Result<Store> {
+        let recovered = open::recover(&*kv, &*options.clock)?;
+        let shared = Arc::new(Shared::new(kv, options.clock, recovered));
+        let inbox = Arc::new(Inbox::new());
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn({
+            let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&inbox));
+            move || committer::run(&shared, &inbox)
+        })?;
+        Ok(Store(Arc::new(Inner { shared, inbox, committer: Mutex::new(Some(thread)) })))
+    }
+
+    /// Refuses further writes, finishes and syncs those that are queued. Reads still work.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// The catalog of the newest commit.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.shared.catalog()
+    }
+
+    /// Time of the newest commit; it may not be durable yet.
+    pub fn applied(&self) -> ClusterTime {
+        self.0.shared.applied()
+    }
+
+    /// Everything up to here survives a crash. Never later than `applied()`.
+    pub fn durable(&self) -> ClusterTime {
+        self.0.shared.durable()
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.shared.clock
+    }
+
+    /// A consistent view of the newest commit.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.0.shared.snapshot()
+    }
+
+    /// Queues a write. The closure runs on the committer's thread, after those queued before and
+    /// alone; if it refuses or panics, what it wrote is dropped. Blocks while the queue is full.
+    pub fn write<R, F>(&self, closure: F) -> Pending<R>
+    where
+        F: FnOnce(&mut WriteTxn) -> Result<R> + Send + 'static,
+        R: Send + 'static,
+    {
+        self.write_sized(0, closure)
+    }
+
+    /// A write that carries about so many bytes, so that the queue can bound its memory.
+    pub fn write_sized<R, F>(&self, bytes: usize, closure: F) -> Pending<R>
+    where
+        F: FnOnce(&mut WriteTxn) -> Result<R> + Send + 'static,
+        R: Send + 'static,
+    {
+        let (pending, slot) = Pending::new();
+        match self.0.inbox.push(bytes, Box::new(TypedJob::new(closure, slot))) {
+            Ok(()) => pending,
+            Err(_) => Pending::ready(Err(Error::Closed)),
+        }
+    }
+
+    /// Writes, and where an open transaction is in the way, waits for it to end and tries again
+    /// with a fresh closure until the deadline. Blocks the thread.
+    pub fn write_waiting<R, F>(&self, deadline: Instant, mut make: impl FnMut() -> F) -> Result<Committed<R>>
+    where
+        F: FnOnce(&mut WriteTxn) -> Result<R> + Send + 'static,
+        R: Send + 'static,
+    {
+        loop {
+            let seen = self.0.shared.locks.releases();
+            match self.write(make()).wait() {
+                Err(Error::WriteConflict(reason)) => {
+                    if !self.0.shared.locks.wait_released(seen, deadline) {
+                        return Err(Error::WriteConflict(reason));
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The durable entries after a position (from the oldest kept one if `None`), up to and
+    /// including a time. The first item is `HistoryLost` if entries after it have been removed.
+    pub fn log(&self, after: Option<LogPosition>, up_to: ClusterTime) -> LogReader {
+        let removed = self.0.shared.log.removed();
+        let after = after.unwrap_or(removed);
+        if after < removed {
+            return LogReader::failed(Error::HistoryLost { asked: after.time, oldest: self.oldest_time() });
+        }
+        let next = match after.index.checked_add(1) {
+            Some(index) => LogPosition { time: after.time, index },
+            None => LogPosition { time: after.time.next(), index: 0 },
+        };
+        self.read_log(next, up_to)
+    }
+
+    /// The durable entries from a time on, that time included, up to and including another.
+    pub fn log_from_time(&self, from: ClusterTime, up_to: ClusterTime) -> LogReader {
+        if from < self.oldest_time() {
+            return LogReader::failed(Error::HistoryLost { asked: from, oldest: self.oldest_time() });
+        }
+        self.read_log(LogPosition { time: from, index: 0 }, up_to)
+    }
+
+    fn read_log(&self, from: LogPosition, up_to: ClusterTime) -> LogReader {
+        let shared = &self.0.shared;
+        let up_to = up_to.min(shared.durable());
+        let expiry = shared.log.image_seconds().map(|seconds| seconds.saturating_mul(1000));
+        let images_from_ms = expiry.map_or(i64::MIN, |ms| shared.clock.now_ms().saturating_sub(ms));
+        LogReader::open(&*shared.kv, from, up_to, images_from_ms).unwrap_or_else(LogReader::failed)
+    }
+
+    /// Every entry from this time on is still in the log.
+    pub fn oldest_time(&self) -> ClusterTime {
+        self.0.shared.log.oldest()
+    }
+
+    /// Calls back with every group of entries, in log order, once it is durable and before its
+    /// writers learn of it. Runs on the committer's thread: hand over and return.
+    pub fn on_durable(&self, listener: DurableListener) {
+        self.0.shared.listeners.write().push(listener);
+    }
+
+    /// Keeps pre-images of a namespace in the log (`by_option: false`) although its collection was
+    /// not created with them. An empty collection means the whole database, an empty database
+    /// everything. Counted: each `true` wants its `false`.
+    pub fn set_image_interest(&self, pattern: &Namespace, on: bool) {
+        self.0.shared.interest.set(pattern, on);
+    }
+
+    /// Keeps the log from this time on, whatever the retention, until pinned elsewhere; `None`
+    /// lets go.
+    pub fn pin_log(&self, name: &str, time: Option<ClusterTime>) {
+        self.0.shared.log.pin(name, time);
+    }
+
+    /// After so many seconds clients get null for a pre-image; `None`: as long as its entry lives.
+    pub fn set_image_expiry(&self, seconds: Option<i64>) {
+        self.0.shared.log.set_image_seconds(seconds);
+    }
+}
