@@ -141,8 +141,6 @@ pub struct Aggregate {
     pub collation: Option<DocBuf>,
     pub variables: Option<DocBuf>,
     pub bypass_validation: bool,
-    /// The first batch is empty, so nothing needs to be read before it is asked for.
-    pub lazy: bool,
 }
 
 impl Aggregate {
@@ -154,7 +152,6 @@ impl Aggregate {
             collation: None,
             variables: None,
             bypass_validation: false,
-            lazy: false,
         }
     }
 }
