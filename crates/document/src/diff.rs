@@ -201,3 +201,6 @@ impl<'a> Below<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,13 @@ pub(super) fn apply(stage: &Stage, doc: DocBuf) -> Result<Option<DocBuf>> {
 
 fn replace_root(expression: &Expression, doc: &DocBuf) -> Result<DocBuf> {
     match expression.evaluate(doc.as_doc())? {
-        Some(Value::Document(root)) => Ok(root.to_buf()),
+        Some(Value::Document(root)) => {
+            let mut writer = DocWriter::with_capacity(doc.len());
+            for (name, value) in root.iter() {
+                writer.computed(name, value)?;
+            }
+            Ok(writer.finish())
+        }
         other => Err(Error::new(
             40228,
             format!(

@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 }
                 if let Some(value) = expression.evaluate(self.root)? {
-                    self.writer.value(name, &value);
+                    self.writer.computed(name, &value)?;
                 }
                 Ok(true)
             }
@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         match field {
             Field::Compute(expression) => {
                 if let Some(value) = expression.evaluate(self.root)? {
-                    self.writer.value(name, &value);
+                    self.writer.computed(name, &value)?;
                 }
             }
             Field::Below(level) if level.computes => {

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::array::{self, ArrayEffect};
 use super::filters::ArrayFilters;
 use super::log::{Event, Log, Place};
-use super::node::{Container, Field, Node, array_index, depth, find_field, identical, too_large};
+use super::node::{Container, Field, Node, array_index, depth, find_field, identical, too_deep, too_large};
 use super::operator::{BitOperation, IntegerWidth, Operator, compare};
 use super::print;
 use super::tree::{ArrayNode, FieldKey, ObjectNode, UpdateNode};
@@ -348,7 +348,6 @@ impl<'a> Applier<'a> {
 
     /// An operator that creates nothing still refuses a path that could not exist.
     fn check_viable(&self, operator: &Operator, parent: &mut Node<'a>, missing: &[&str]) -> Result<()> {
-        debug_assert!(!matches!(operator, Operator::Set(_)), "$set creates");
         let is_viable = match parent.open() {
             Container::Document(_) => true,
             Container::Array(_) => array_index(missing[0]).is_some(),
@@ -588,8 +587,7 @@ impl<'a> Applier<'a> {
     fn check_new_value(&self, value: &Node<'a>, missing: &[&str]) -> Result<()> {
         let levels = self.path.len() + missing.len() + node_depth(value);
         if levels > base::limits::MAX_NESTING_LEVELS {
-            let limit = base::limits::MAX_NESTING_LEVELS;
-            return Err(Error::new(15, format!("Document exceeds maximum nesting depth of {limit}")));
+            return Err(too_deep());
         }
         let top_level = match (self.path.first(), missing.first()) {
             (Some(Place::Field { name, .. }), _) if self.path.len() == 1 && missing.is_empty() => Some(*name),

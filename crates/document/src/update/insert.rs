@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{check_id, ensure_id};
-use super::node::depth;
+use super::node::{depth, too_deep};
 use super::{Outcome, Update, UpdateKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -125,8 +125,7 @@ impl<'a> Equalities<'a> {
         for (path, value) in &self.found {
             let components: Vec<&str> = path.split('.').collect();
             if components.len() + depth(*value) > base::limits::MAX_NESTING_LEVELS {
-                let limit = base::limits::MAX_NESTING_LEVELS;
-                return Err(Error::new(15, format!("Document exceeds maximum nesting depth of {limit}")));
+                return Err(too_deep());
             }
             self.check_prefixes(path)?;
             place(&mut doc, &components, value.to_value());

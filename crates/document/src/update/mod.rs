@@ -31,13 +31,16 @@ mod operator;
 mod print;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::compare::compare_raw;
 use crate::context::Context;
 use crate::diff;
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Stage};
 use crate::raw::{DocBuf, Raw, RawDoc};
 
 pub use check::{check_document, ensure_id, fill_timestamps};
@@ -204,45 +207,6 @@ fn parse_operators(update: RawDoc<'_>, array_filters: &[RawDoc<'_>], ctx: &Conte
     Ok(Body::Operators { tree: UpdateNode::Object(root), filters })
 }
 
-/// Stages that exist, but make no sense or are not allowed in an update.
-const OTHER_STAGES: &[&str] = &[
-    "$_internalInhibitOptimization",
-    "$bucket",
-    "$bucketAuto",
-    "$changeStream",
-    "$changeStreamSplitLargeEvent",
-    "$collStats",
-    "$count",
-    "$currentOp",
-    "$densify",
-    "$documents",
-    "$facet",
-    "$fill",
-    "$geoNear",
-    "$graphLookup",
-    "$group",
-    "$indexStats",
-    "$limit",
-    "$listLocalSessions",
-    "$listSessions",
-    "$lookup",
-    "$match",
-    "$merge",
-    "$out",
-    "$planCacheStats",
-    "$redact",
-    "$sample",
-    "$search",
-    "$searchMeta",
-    "$setWindowFields",
-    "$skip",
-    "$sort",
-    "$sortByCount",
-    "$unionWith",
-    "$unwind",
-    "$vectorSearch",
-];
-
 fn parse_pipeline(stages: RawDoc<'_>, ctx: &Context) -> Result<Pipeline> {
     let mut parsed = Vec::new();
     for stage in stages.values() {
@@ -251,16 +215,12 @@ fn parse_pipeline(stages: RawDoc<'_>, ctx: &Context) -> Result<Pipeline> {
         };
         parsed.push(stage);
     }
-    for stage in &parsed {
-        let mut names = stage.iter();
-        match (names.next(), names.next()) {
-            (Some((name, _)), None) if OTHER_STAGES.contains(&name) => {
-                return Err(Error::new(72, format!("{name} is not allowed to be used within an update")));
-            }
-            _ => {}
-        }
+    let pipeline = Pipeline::parse(&parsed, ctx)?;
+    let is_allowed = |stage: &&Stage| matches!(stage, Stage::Project { .. } | Stage::ReplaceRoot { .. });
+    match pipeline.stages().iter().find(|stage| !is_allowed(stage)) {
+        Some(other) => Err(Error::new(72, format!("{} is not allowed to be used within an update", other.name()))),
+        None => Ok(pipeline),
     }
-    Pipeline::parse(&parsed, ctx)
 }
 
 fn apply_pipeline(pipeline: &Pipeline, doc: &DocBuf) -> Result<Outcome> {
@@ -271,8 +231,9 @@ fn apply_pipeline(pipeline: &Pipeline, doc: &DocBuf) -> Result<Outcome> {
         return Ok(Outcome::Unchanged);
     }
     let document = keep_id(&result, doc)?;
-    if document.len() > base::limits::MAX_DOCUMENT {
-        return Err(node::too_large());
+    // A level less than the levels of containers: the document itself is level 0.
+    if node::depth(Raw::Document(document.as_doc())) > base::limits::MAX_NESTING_LEVELS + 1 {
+        return Err(node::too_deep());
     }
     Ok(match diff::describe(doc.as_doc(), document.as_doc()) {
         Some(description) if !description.is_empty() => Outcome::Updated { document, description },

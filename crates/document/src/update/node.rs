@@ -132,6 +132,11 @@ pub(super) fn too_large() -> Error {
     Error::new(17419, format!("Resulting document after update is larger than {}", base::limits::MAX_DOCUMENT))
 }
 
+pub(super) fn too_deep() -> Error {
+    let limit = base::limits::MAX_NESTING_LEVELS;
+    Error::new(15, format!("Document exceeds maximum nesting depth of {limit}"))
+}
+
 /// Finds a field that is there, by name.
 pub(super) fn find_field(fields: &[Field<'_>], name: &str) -> Option<usize> {
     fields.iter().position(|(field, node)| *field == name && !matches!(node, Node::Removed))
