@@ -151,7 +151,7 @@ pub(crate) fn add_units(start: i64, unit: Unit, amount: i64, zone: &Zone) -> Opt
         Step::Time(ms) => start.checked_add(ms.checked_mul(amount)?),
         Step::Days(days) => {
             let local = start.checked_add(zone.offset_ms(start))?;
-            zone.from_local(local.checked_add(days.checked_mul(amount)?.checked_mul(MS_PER_DAY)?)?)
+            zone.instant_at(local.checked_add(days.checked_mul(amount)?.checked_mul(MS_PER_DAY)?)?)
         }
         Step::Months(months) => {
             let civil = zone.to_civil(start);
@@ -160,7 +160,7 @@ pub(crate) fn add_units(start: i64, unit: Unit, amount: i64, zone: &Zone) -> Opt
             if year.abs() > 300_000_000 {
                 return None;
             }
-            zone.from_civil(Civil { year, month, day: civil.day.min(days_in_month(year, month)), ..civil })
+            zone.instant_of(Civil { year, month, day: civil.day.min(days_in_month(year, month)), ..civil })
         }
     }
 }
@@ -256,17 +256,17 @@ fn truncate_to(ms: i64, unit: Unit, bin: i64, first: i64, zone: &Zone) -> Option
             let since = (c.year - 2000) * 12 + c.month - 1;
             let start = floor(since.div_euclid(months))?.checked_mul(months)?;
             let (year, month) = (2000 + start.div_euclid(12), start.rem_euclid(12) + 1);
-            zone.from_civil(Civil { year, month, day: 1, hour: 0, minute: 0, second: 0, ms: 0 })
+            zone.instant_of(Civil { year, month, day: 1, hour: 0, minute: 0, second: 0, ms: 0 })
         }
         Step::Days(days) => {
             let day = day_number(zone.to_civil(ms));
             // 2000-01-01 was a Saturday (6).
             let reference = if unit == Unit::Week { reference + (first - 6).rem_euclid(7) } else { reference };
             let start = floor((day - reference).div_euclid(days))?.checked_mul(days)?.checked_add(reference)?;
-            zone.from_local(start.checked_mul(MS_PER_DAY)?)
+            zone.instant_at(start.checked_mul(MS_PER_DAY)?)
         }
         Step::Time(step) => {
-            let reference = zone.from_local(reference * MS_PER_DAY)?;
+            let reference = zone.instant_at(reference * MS_PER_DAY)?;
             let since = ms.checked_sub(reference)?;
             let size = step.checked_mul(bin)?;
             since.div_euclid(size).checked_mul(size)?.checked_add(reference)

@@ -113,7 +113,7 @@ impl Found {
         let local = days * MS_PER_DAY + time;
         let ms = match (self.offset_ms, zone) {
             (Some(offset), _) => Some(local - offset),
-            (None, Some(zone)) => zone.from_local(local),
+            (None, Some(zone)) => zone.instant_at(local),
             (None, None) => Some(local),
         };
         ms.ok_or_else(|| bad(text, "the date is out of range"))

@@ -143,5 +143,5 @@ fn compose(args: &Args) -> Result<Option<i64>> {
         Civil { year, month, day, hour, minute, second, ms }
     };
     let out_of_range = || Error::new(15, "$dateFromParts: the date is out of range");
-    zone.from_civil(civil).map(Some).ok_or_else(out_of_range)
+    zone.instant_of(civil).map(Some).ok_or_else(out_of_range)
 }

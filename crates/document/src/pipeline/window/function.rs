@@ -262,9 +262,9 @@ fn linear_fill(input: &Expression, partition: &Partition<'_>) -> Result<Vec<Valu
             if x0 == x1 {
                 return Err(Error::new(6050106, "There can be no repeated values in the sort field"));
             }
-            for between in last + 1..i {
+            for (between, gap) in results.iter_mut().enumerate().take(i).skip(last + 1) {
                 let share = (x(between)? - x0) / (x1 - x0);
-                results[between] = match (y0, y1) {
+                *gap = match (y0, y1) {
                     (Number::Decimal(_), _) | (_, Number::Decimal(_)) => {
                         let rise = y1.to_decimal().subtract(y0.to_decimal());
                         let value = y0.to_decimal().add(rise.multiply(Decimal::from_f64(share)));
