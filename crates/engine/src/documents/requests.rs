@@ -145,14 +145,7 @@ pub struct Aggregate {
 
 impl Aggregate {
     pub fn new(origin: Origin, pipeline: Vec<DocBuf>) -> Self {
-        Aggregate {
-            origin,
-            pipeline,
-            hint: None,
-            collation: None,
-            variables: None,
-            bypass_validation: false,
-        }
+        Aggregate { origin, pipeline, hint: None, collation: None, variables: None, bypass_validation: false }
     }
 }
 

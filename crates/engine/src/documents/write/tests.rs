@@ -122,10 +122,8 @@ async fn a_large_result_comes_in_order_and_whole() {
         db.insert(things(), docs).await.unwrap();
     }
     let sort = Doc::new().with("$sort", Doc::new().with("_id", -1)).to_buf();
-    let opened = db
-        .aggregate(&Caller::default(), Aggregate::new(Origin::Collection(things()), vec![sort]))
-        .await
-        .unwrap();
+    let opened =
+        db.aggregate(&Caller::default(), Aggregate::new(Origin::Collection(things()), vec![sort])).await.unwrap();
     let mut cursor = opened.cursor;
     let mut ids = Vec::new();
     loop {
