@@ -46,7 +46,7 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
-pub use store::{Namespace, SyncMode};
+pub use store::{LogRetention, Namespace, SyncMode};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whether an acknowledged write has been synced to the disk.
     pub sync: SyncMode,
+    /// How much of the change log is kept for streams to resume from.
+    pub log_retention: LogRetention,
     /// Fail points and other commands that only tests should have.
     pub enable_test_commands: bool,
 }
@@ -67,6 +69,7 @@ impl Options {
             dir: dir.into(),
             clock: Arc::new(SystemClock),
             sync: SyncMode::default(),
+            log_retention: LogRetention::default(),
             enable_test_commands: false,
         }
     }
@@ -95,6 +98,7 @@ impl Headwater {
     pub fn open(options: Options) -> Result<Self> {
         let store = Store::open(StoreOptions {
             sync: options.sync,
+            log_retention: options.log_retention,
             clock: Arc::clone(&options.clock),
             ..StoreOptions::new(&options.dir)
         })?;

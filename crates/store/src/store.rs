@@ -154,6 +154,11 @@ impl Store {
         self.0.shared.applied()
     }
 
+    /// No commit from now on gets this time or an earlier one.
+    pub fn reserve_time(&self, time: ClusterTime) {
+        self.0.shared.reserved.fetch_max(time.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
     /// Everything up to here survives a crash. Never later than `applied()`.
     pub fn durable(&self) -> ClusterTime {
         self.0.shared.durable()
