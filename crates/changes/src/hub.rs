@@ -27,6 +27,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use base::ClusterTime;
 use document::DocBuf;
+use document::matcher::Matcher;
 use parking_lot::{Mutex, RwLock};
 use store::entry::{LogEntry, Operation};
 use tokio::sync::{Notify, watch};
@@ -35,7 +36,6 @@ use crate::error::Result;
 use crate::options::FullDocument;
 use crate::scope::{OperationSet, OperationType, Scope, Shown};
 use crate::source::{LogSource, after_time};
-use crate::stages::EventStages;
 
 mod entry;
 mod index;
@@ -94,7 +94,7 @@ pub(crate) struct Watch {
     pub shown: Shown,
     pub full_document: FullDocument,
     /// Rejects events that need not be told; looks at the event without images.
-    pub filter: Option<Arc<dyn EventStages>>,
+    pub filter: Option<Arc<Matcher>>,
     /// Specifications of the leading `$match` stages.
     pub conditions: Vec<DocBuf>,
 }
@@ -107,7 +107,7 @@ pub(crate) struct Watcher {
     full_document: FullDocument,
     operations: OperationSet,
     key: Option<IndexKey>,
-    filter: Option<Arc<dyn EventStages>>,
+    filter: Option<Arc<Matcher>>,
     queue: Mutex<Queue>,
     pub wake: Notify,
     /// The number of the last entry offered, so that one entry is not offered twice.
@@ -298,7 +298,6 @@ impl Shared {
             if !index.is_empty() {
                 for entry in group.iter() {
                     let shared = SharedEntry::new(entry, self.next_id.fetch_add(1, Ordering::Relaxed));
-                    // A stage that panics must not take the hub with it; the stream will meet it too.
                     index.candidates(entry, &mut |watcher| watcher.offer(&shared));
                 }
             }
@@ -329,7 +328,7 @@ impl Watcher {
         let Some(filter) = &self.filter else { return true };
         let event = entry.event(self.shown.expanded);
         // An error, or a panic, is for the stream to report.
-        !matches!(catch_unwind(AssertUnwindSafe(|| filter.apply(event))), Ok(Ok(None)))
+        !matches!(catch_unwind(AssertUnwindSafe(|| filter.matches(event.as_doc()))), Ok(Ok(false)))
     }
 
     fn push(&self, entry: &SharedEntry<'_>) {

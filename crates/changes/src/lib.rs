@@ -21,6 +21,7 @@
 //!
 //! Read next: `scope.rs`, `event.rs`, `token.rs`, `options.rs`, `stream.rs`, `hub.rs`.
 
+mod embedded;
 pub mod error;
 pub mod event;
 pub mod hub;
@@ -31,6 +32,9 @@ pub mod split;
 pub mod stages;
 pub mod stream;
 pub mod token;
+
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, Result};
 pub use event::Event;

@@ -5,78 +5,57 @@
 
 use std::sync::Arc;
 
+use document::matcher::Matcher;
+use document::pipeline::Pipeline;
 use document::{Context, DocBuf, DocWriter, Raw, RawDoc};
 
 use crate::error::Result;
 
-/// A per-event transformation: the event it makes of one, or none.
-pub trait EventStages: Send + Sync {
-    fn apply(&self, event: DocBuf) -> Result<Option<DocBuf>>;
-}
-
-impl EventStages for document::pipeline::Pipeline {
-    fn apply(&self, event: DocBuf) -> Result<Option<DocBuf>> {
-        self.apply_one(event)
-    }
-}
-
 /// The parsed stages of one stream. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Stages {
-    /// All of them; `None` when there are none.
-    whole: Option<Arc<dyn EventStages>>,
-    /// The leading `$match` stages.
-    leading: Option<Arc<dyn EventStages>>,
-    /// Of the leading `$match` stages, the conditions that do not look at an image.
-    image_free: Option<Arc<dyn EventStages>>,
-    /// The specifications of the leading `$match` stages, for the index of predicates. Empty where
-    /// a collation makes equal what has different bytes.
+    /// The `$match` stages that come first, as one.
+    leading: Option<Arc<Matcher>>,
+    /// Of those, the conditions that do not look at an image.
+    image_free: Option<Arc<Matcher>>,
+    /// The other stages.
+    rest: Option<Arc<Pipeline>>,
+    /// What `leading` was parsed from, for the index of predicates. Empty where a collation makes
+    /// equal what has different bytes.
     conditions: Vec<DocBuf>,
-}
-
-impl std::fmt::Debug for Stages {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stages").field("conditions", &self.conditions).finish_non_exhaustive()
-    }
 }
 
 impl Stages {
     /// Parses what follows `$changeStream`; stages were checked by `check_stages`.
     pub fn parse(stages: &[RawDoc<'_>], ctx: &Context) -> Result<Self> {
-        if stages.is_empty() {
-            return Ok(Stages::default());
-        }
-        let whole = pipeline(stages, ctx)?;
-        let matches: Vec<RawDoc<'_>> = stages.iter().copied().take_while(|stage| condition(*stage).is_some()).collect();
-        if matches.is_empty() {
-            return Ok(Stages { whole: Some(whole), ..Stages::default() });
-        }
-        let leading = pipeline(&matches, ctx)?;
-        let mut conditions: Vec<DocBuf> =
-            matches.iter().filter_map(|stage| condition(*stage)).map(RawDoc::to_buf).collect();
-        let image_free = image_free_match(&conditions);
-        let image_free = image_free.map(|stage| pipeline(&[stage.as_doc()], ctx)).transpose()?;
-        if ctx.collation.is_some() {
-            conditions.clear();
-        }
-        Ok(Stages { whole: Some(whole), leading: Some(leading), image_free, conditions })
-    }
-
-    /// Stages made by a program; `conditions` must follow from them.
-    #[cfg(test)]
-    pub(crate) fn of(whole: Arc<dyn EventStages>, conditions: Vec<DocBuf>) -> Self {
-        Stages { whole: Some(whole.clone()), leading: Some(whole), image_free: None, conditions }
+        let conditions: Vec<DocBuf> =
+            stages.iter().map_while(|stage| condition(*stage)).map(RawDoc::to_buf).collect();
+        let rest = &stages[conditions.len()..];
+        let rest = if rest.is_empty() { None } else { Some(Arc::new(Pipeline::parse(rest, ctx)?)) };
+        let leading = match conditions.as_slice() {
+            [] => None,
+            [single] => Some(matcher(single, ctx)?),
+            several => Some(matcher(&conjunction(several.iter().map(DocBuf::as_doc)), ctx)?),
+        };
+        let image_free = image_free_conditions(&conditions).map(|free| matcher(&free, ctx)).transpose()?;
+        let conditions = if ctx.collation.is_some() { Vec::new() } else { conditions };
+        Ok(Stages { leading, image_free, rest, conditions })
     }
 
     pub(crate) fn apply(&self, event: DocBuf) -> Result<Option<DocBuf>> {
-        match &self.whole {
-            Some(stages) => stages.apply(event),
+        if let Some(leading) = &self.leading
+            && !leading.matches(event.as_doc())?
+        {
+            return Ok(None);
+        }
+        match &self.rest {
+            Some(stages) => stages.apply_one(event),
             None => Ok(Some(event)),
         }
     }
 
     /// What can be asked of an event without images, given whether the stream has them.
-    pub(crate) fn early(&self, has_images: bool) -> Option<&Arc<dyn EventStages>> {
+    pub(crate) fn early(&self, has_images: bool) -> Option<&Arc<Matcher>> {
         if has_images { self.image_free.as_ref() } else { self.leading.as_ref() }
     }
 
@@ -85,8 +64,8 @@ impl Stages {
     }
 }
 
-fn pipeline(stages: &[RawDoc<'_>], ctx: &Context) -> Result<Arc<dyn EventStages>> {
-    Ok(Arc::new(document::pipeline::Pipeline::parse(stages, ctx)?))
+fn matcher(condition: &DocBuf, ctx: &Context) -> Result<Arc<Matcher>> {
+    Ok(Arc::new(Matcher::parse(condition.as_doc(), ctx)?))
 }
 
 /// The specification of a `$match` stage.
@@ -97,23 +76,28 @@ fn condition(stage: RawDoc<'_>) -> Option<RawDoc<'_>> {
     }
 }
 
-/// A `$match` stage of the conditions that hold or fail whatever the images are.
-fn image_free_match(conditions: &[DocBuf]) -> Option<DocBuf> {
+/// `{$and: [condition, …]}`.
+fn conjunction<'a>(conditions: impl Iterator<Item = RawDoc<'a>>) -> DocBuf {
     let mut w = DocWriter::new();
-    w.begin_document("$match");
     w.begin_array("$and");
-    let mut count = 0;
-    for (name, value) in conditions.iter().flat_map(DocBuf::iter) {
-        if is_image_free(name, value, 0) {
-            w.begin_document(&count.to_string());
-            w.raw(name, value);
-            w.end();
-            count += 1;
-        }
+    for (at, condition) in conditions.enumerate() {
+        w.doc(&at.to_string(), condition);
     }
     w.end();
-    w.end();
-    (count > 0).then(|| w.finish())
+    w.finish()
+}
+
+/// The conditions that hold or fail whatever the images are.
+fn image_free_conditions(conditions: &[DocBuf]) -> Option<DocBuf> {
+    let fields = conditions.iter().flat_map(DocBuf::iter).filter(|(name, value)| is_image_free(name, *value, 0));
+    let single: Vec<DocBuf> = fields
+        .map(|(name, value)| {
+            let mut w = DocWriter::new();
+            w.raw(name, value);
+            w.finish()
+        })
+        .collect();
+    (!single.is_empty()).then(|| conjunction(single.iter().map(DocBuf::as_doc)))
 }
 
 fn is_image_free(name: &str, value: Raw<'_>, depth: usize) -> bool {

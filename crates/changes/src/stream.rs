@@ -347,7 +347,7 @@ impl ChangeStream {
             return Ok(Some(shape));
         }
         if let Some(early) = self.request.stages.early(true)
-            && early.apply(event.to_document(token, &shape))?.is_none()
+            && !early.matches(event.to_document(token, &shape).as_doc())?
         {
             return Ok(None);
         }

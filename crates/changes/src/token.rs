@@ -117,14 +117,14 @@ impl ResumeToken {
         let Some(Raw::String(hex)) = token.get("_data") else {
             return Err(Error::new(
                 40647,
-                format!("Bad resume token: _data of missing or of wrong type. Expected string, got {token:?}"),
+                format!("Bad resume token: _data of missing or of wrong type. Expected string, got {}", shown(token)),
             ));
         };
         let type_bits = match token.get("_typeBits") {
             None => Vec::new(),
             Some(Raw::Binary { bytes, .. }) => bytes.to_vec(),
             Some(_) => {
-                return Err(Error::new(40648, format!("Bad resume token: _typeBits of wrong type {token:?}")));
+                return Err(Error::new(40648, format!("Bad resume token: _typeBits of wrong type {}", shown(token))));
             }
         };
         ResumeToken::parse_data(hex, type_bits)
@@ -282,6 +282,10 @@ fn uuid_of(version: i32, field: Option<&key::Field>) -> Result<Option<Uuid>> {
         },
         Some(_) => Err(Error::new(code::INVALID_UUID, "The UUID must be a binary field with UUID (4) subtype")),
     }
+}
+
+fn shown(token: RawDoc<'_>) -> String {
+    document::json::to_extended_json(Raw::Document(token), document::json::Dialect::Relaxed)
 }
 
 fn unhex(hex: &str) -> Option<Vec<u8>> {

@@ -24,6 +24,7 @@ use crate::number::Decimal;
 use crate::raw::{Raw, RawDoc};
 
 pub use parse::parse_extended_json;
+pub(crate) use parse::unhex;
 
 /// Which Extended JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

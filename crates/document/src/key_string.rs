@@ -21,7 +21,7 @@
 //! - Equal values (5, 5.0, Decimal 5.00; string and symbol) have equal encodings, and only they.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod token;
 
 use crate::collation::Collation;

@@ -10,20 +10,23 @@
 //! ```
 //!
 //! # Not here
-//! Reading several plain paths in one pass over the bytes (`extract.rs`).
+//! Reading several plain paths in one pass over the bytes (`extract.rs`); what an index or a sort
+//! sees, where arrays multiply (`index.rs`).
 //!
 //! # Invariants
 //! - Walking allocates nothing.
 //! - A visit without a value says "missing here"; an array without matching elements is not visited.
 
 mod extract;
+mod index;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::raw::{Raw, RawDoc};
 
 pub use extract::Extractor;
+pub use index::{PARALLEL_ARRAYS, index_keys};
 
 /// One component of a dotted path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,16 +92,6 @@ impl Path {
         F: FnMut(Visit<'a>) -> Result<bool>,
     {
         walk_document(&self.parts, doc, leaf, None, &mut visit)
-    }
-
-    /// Visits the values an index or a sort sees: array elements one by one, `undefined` for an
-    /// empty array at the end of the path, `null` for what is missing. Errors with 16746 where a
-    /// numeric component is both a position and a field name.
-    pub fn index_values<'a, F>(&self, doc: RawDoc<'a>, mut visit: F) -> Result<()>
-    where
-        F: FnMut(Raw<'a>),
-    {
-        index_document(&self.parts, doc, &mut visit)
     }
 
     /// The value at this path without looking into arrays by name; a numeric component indexes.
@@ -194,73 +187,5 @@ where
         Raw::Document(embedded) => walk_document(below, embedded, leaf, outer, visit),
         Raw::Array(inner) => walk_array(below, inner, leaf, outer, visit),
         _ => Ok(false),
-    }
-}
-
-fn index_document<'a, F: FnMut(Raw<'a>)>(parts: &[Part], doc: RawDoc<'a>, visit: &mut F) -> Result<()> {
-    let mut current = doc;
-    for (at, part) in parts.iter().enumerate() {
-        let rest = &parts[at + 1..];
-        match current.get(&part.name) {
-            Some(Raw::Document(embedded)) if !rest.is_empty() => current = embedded,
-            Some(Raw::Array(array)) => return index_array(rest, array, visit),
-            Some(value) if rest.is_empty() => {
-                visit(value);
-                return Ok(());
-            }
-            _ => {
-                visit(Raw::Null);
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn index_array<'a, F: FnMut(Raw<'a>)>(rest: &[Part], array: RawDoc<'a>, visit: &mut F) -> Result<()> {
-    let Some((next, below)) = rest.split_first() else {
-        if array.is_empty() {
-            visit(Raw::Undefined);
-        }
-        array.values().for_each(visit);
-        return Ok(());
-    };
-    if let Some(element) = next.index.and_then(|i| array.values().nth(i)) {
-        let named = array.values().any(|e| e.as_document().is_some_and(|doc| doc.contains(&next.name)));
-        if named {
-            return Err(Error::new(
-                16746,
-                format!(
-                    "Ambiguous field name found in array (do not use numeric field names in embedded elements in an array), field: '{}' for array: {array:?}",
-                    next.name
-                ),
-            ));
-        }
-        return index_position(below, element, visit);
-    }
-    if array.is_empty() {
-        visit(Raw::Null);
-    }
-    for element in array.values() {
-        match element {
-            Raw::Document(embedded) => index_document(rest, embedded, visit)?,
-            _ => visit(Raw::Null),
-        }
-    }
-    Ok(())
-}
-
-fn index_position<'a, F: FnMut(Raw<'a>)>(below: &[Part], element: Raw<'a>, visit: &mut F) -> Result<()> {
-    match element {
-        Raw::Array(inner) => index_array(below, inner, visit),
-        _ if below.is_empty() => {
-            visit(element);
-            Ok(())
-        }
-        Raw::Document(embedded) => index_document(below, embedded, visit),
-        _ => {
-            visit(Raw::Null);
-            Ok(())
-        }
     }
 }

@@ -3,7 +3,8 @@
 //! A document's sort key is the concatenation of its fields' order-preserving encodings
 //! (`key_string`), so that comparing two documents is comparing bytes, once per document encoded.
 //! Where a path reaches several values through arrays, an ascending field takes the smallest and a
-//! descending one the largest; missing is null.
+//! descending one the largest; missing is null. The fields of a compound key come from the same
+//! element where their paths share an array.
 //!
 //! # Invariants
 //! - Sorts are stable.
@@ -14,11 +15,13 @@ mod tests;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::collation::Collation;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key_string;
-use crate::path::Path;
+use crate::path::{PARALLEL_ARRAYS, Path, index_keys};
 use crate::raw::{DocBuf, Raw, RawDoc};
 
 /// What a sort compares.
@@ -74,20 +77,22 @@ impl SortPattern {
 
     /// Errors with 2 BadValue if two fields reach several values through different arrays.
     pub fn key(&self, doc: RawDoc<'_>) -> Result<SortKey> {
-        let mut key = Vec::with_capacity(self.fields.len() * 12);
-        let (mut best, mut candidate) = (Vec::new(), Vec::new());
-        for field in &self.fields {
-            best.clear();
-            field.path.index_values(doc, |value| {
-                candidate.clear();
-                key_string::encode_value(value, &mut candidate, field.descending, self.collation.as_deref());
-                if best.is_empty() || candidate < best {
-                    std::mem::swap(&mut best, &mut candidate);
-                }
-            })?;
-            key.extend_from_slice(&best);
-        }
-        Ok(SortKey(key.into()))
+        let paths: SmallVec<[&Path; 4]> = self.fields.iter().map(|field| &field.path).collect();
+        let (mut best, mut candidate) = (Vec::with_capacity(self.fields.len() * 12), Vec::new());
+        index_keys(&paths, doc, &mut |values| {
+            candidate.clear();
+            for (value, field) in values.iter().zip(&self.fields) {
+                key_string::encode_value(*value, &mut candidate, field.descending, self.collation.as_deref());
+            }
+            if best.is_empty() || candidate < best {
+                std::mem::swap(&mut best, &mut candidate);
+            }
+        })
+        .map_err(|e| match e.code {
+            PARALLEL_ARRAYS => Error::bad_value("cannot sort with keys that are parallel arrays"),
+            _ => e,
+        })?;
+        Ok(SortKey(best.into()))
     }
 
     /// Sorts documents; equal ones keep their order.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base::ClusterTime;
+use changes::ChangeStream;
 use document::DocBuf;
 
-use crate::Result;
+use crate::documents::TailCursor;
+use crate::{Result, blocking};
 
 /// A result's documents, one by one. Holds the snapshot it reads.
 pub type Rows = Box<dyn Iterator<Item = Result<DocBuf>> + Send>;
@@ -15,6 +18,12 @@ pub struct BatchLimit {
     pub documents: usize,
     /// Of all documents together. A batch holds at least one document, however large.
     pub bytes: usize,
+}
+
+impl Default for BatchLimit {
+    fn default() -> Self {
+        BatchLimit { documents: 101, bytes: base::limits::MAX_DOCUMENT }
+    }
 }
 
 /// One batch.
@@ -30,6 +39,14 @@ pub struct Batch {
 /// A result that is fetched in batches.
 pub enum Cursor {
     Documents(DocumentCursor),
+    Changes(Box<ChangeStream>),
+    Tail(TailCursor),
+}
+
+/// A cursor, and the time of what was written to make it (`$out`, `$merge`).
+pub struct Opened {
+    pub cursor: Cursor,
+    pub time: Option<ClusterTime>,
 }
 
 /// Rows with at most one of them fetched ahead (it did not fit its batch).
@@ -43,6 +60,11 @@ pub struct DocumentCursor {
 impl DocumentCursor {
     pub fn new(rows: Rows, limit: Option<u64>) -> Self {
         DocumentCursor { rows, ahead: None, remaining: limit }
+    }
+
+    fn into_rows(self) -> Rows {
+        let limit = self.remaining.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Box::new(self.ahead.into_iter().map(Ok).chain(self.rows).take(limit))
     }
 
     /// The next batch. Ends early only at the limit or the end of the rows; a batch that is full
@@ -89,14 +111,35 @@ impl Cursor {
 
     /// Whether `next_batch` may wait for documents to come.
     pub fn awaits(&self) -> bool {
-        false
+        match self {
+            Cursor::Documents(_) => false,
+            Cursor::Changes(_) => true,
+            Cursor::Tail(cursor) => cursor.awaits(),
+        }
     }
 
     /// The next batch; a cursor that awaits does so for at most `wait` if it has nothing.
     pub async fn next_batch(&mut self, limit: BatchLimit, wait: Option<Duration>) -> Result<Batch> {
-        let _ = wait;
         match self {
-            Cursor::Documents(cursor) => cursor.next_batch(limit),
+            Cursor::Documents(cursor) => blocking(|| cursor.next_batch(limit)),
+            Cursor::Changes(stream) => {
+                let limit = changes::BatchLimit { documents: limit.documents, bytes: limit.bytes };
+                let batch = stream.next_batch(limit, wait).await?;
+                Ok(Batch {
+                    documents: batch.events,
+                    post_batch_resume_token: Some(batch.post_batch_resume_token),
+                    exhausted: batch.closed,
+                })
+            }
+            Cursor::Tail(cursor) => cursor.next_batch(limit, wait).await,
+        }
+    }
+
+    /// The documents one by one; a cursor that awaits ends where it would wait.
+    pub(crate) fn into_rows(self) -> Result<Rows> {
+        match self {
+            Cursor::Documents(cursor) => Ok(cursor.into_rows()),
+            _ => Err(crate::Error::internal("a cursor that awaits cannot be read as rows")),
         }
     }
 }

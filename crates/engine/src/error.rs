@@ -117,3 +117,33 @@ impl From<document::Error> for Error {
         Error::new(error.code, error.message)
     }
 }
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        use store::Error as Store;
+        match error {
+            Store::Request(error) => error.into(),
+            Store::DuplicateKey(duplicate) => {
+                Error::duplicate_key(duplicate.message(), &duplicate.key_pattern, &duplicate.key_value)
+            }
+            Store::Closed => Error::closed(),
+            Store::Corrupt(_) | Store::NewerFormat { .. } => Error::corrupt(error.to_string()),
+            Store::Locked { .. } | Store::Unwritable { .. } | Store::Io(_) | Store::Unavailable(_) => {
+                Error::unavailable(error.to_string())
+            }
+            Store::Internal(_) => Error::internal(error.to_string()),
+            other => Error::new(other.code(), other.to_string()),
+        }
+    }
+}
+
+/// Write closures run inside the store; what they refuse leaves through its error type.
+impl From<Error> for store::Error {
+    fn from(error: Error) -> Self {
+        match error.kind {
+            ErrorKind::Internal => store::Error::Internal(error.message),
+            _ if error.code == 112 => store::Error::WriteConflict(error.message),
+            _ => store::Error::Request(document::Error::new(error.code, error.message)),
+        }
+    }
+}

@@ -26,6 +26,7 @@ pub mod error;
 pub mod expr;
 pub mod functions;
 pub mod numeric;
+pub mod parser;
 pub mod plan;
 pub mod types;
 

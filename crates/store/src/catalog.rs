@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Uuid;
+use document::collation::Collation;
 use document::{DocBuf, Raw};
 use rustc_hash::FxHashMap;
 
@@ -54,6 +55,8 @@ pub struct Collection {
     pub capped: Option<Capped>,
     /// `changeStreamPreAndPostImages: {enabled: true}`.
     pub images: bool,
+    /// Of queries and indexes that name none; `None` is the simple one.
+    pub collation: Option<Arc<Collation>>,
     /// Where the next document goes; found out by the first insert after opening.
     pub(crate) next_record: Arc<OnceLock<AtomicU64>>,
 }
@@ -76,6 +79,7 @@ impl Collection {
             indexes: Vec::new(),
             capped: None,
             images: false,
+            collation: None,
             next_record: Arc::default(),
         };
         collection.set_options(options);
@@ -92,6 +96,8 @@ impl Collection {
         };
         let images = options.get("changeStreamPreAndPostImages").and_then(Raw::as_document);
         self.images = images.and_then(|images| images.get("enabled")) == Some(Raw::Bool(true));
+        let collation = options.get("collation").and_then(Raw::as_document);
+        self.collation = collation.and_then(|doc| Collation::parse(doc).ok().flatten()).map(Arc::new);
         self.options = options;
     }
 

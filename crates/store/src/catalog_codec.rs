@@ -9,7 +9,7 @@ use document::{DocBuf, DocWriter, Raw, RawDoc};
 use crate::catalog::{Catalog, Collection, CollectionId, IndexId};
 use crate::entry::{CollectionKind, Namespace};
 use crate::error::{Error, Result};
-use crate::index::{Index, parse_spec};
+use crate::index::{Index, parse_stored};
 use crate::kv::{Direction, KeyRange, KvRead, Space};
 use crate::layout;
 
@@ -60,7 +60,7 @@ fn decode_index(doc: RawDoc<'_>) -> Result<Index> {
     let number = |name| doc.get(name).and_then(Raw::as_whole).ok_or_else(|| damaged(name));
     let id = IndexId(u32::try_from(number("id")?).map_err(|_| damaged("index id"))?);
     let spec = doc.get("spec").and_then(Raw::as_document).ok_or_else(|| damaged("index spec"))?;
-    let mut index = parse_spec(spec, id).map_err(|error| damaged(&error.to_string()))?;
+    let mut index = parse_stored(spec, id).map_err(|error| damaged(&error.to_string()))?;
     index.multikey = number("multikey")? as u64;
     Ok(index)
 }

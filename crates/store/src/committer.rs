@@ -38,12 +38,22 @@ pub(crate) trait Job: Send {
 pub(crate) struct TypedJob<F, R> {
     closure: Option<F>,
     result: Option<Result<R>>,
-    slot: Arc<Slot<R>>,
+    /// Taken by the acknowledgement.
+    slot: Option<Arc<Slot<R>>>,
+}
+
+impl<F, R> Drop for TypedJob<F, R> {
+    /// No writer may wait forever, not even for a committer that is gone.
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.fill(Err(Error::Unavailable("the committer has ended".to_owned())));
+        }
+    }
 }
 
 impl<F, R> TypedJob<F, R> {
     pub fn new(closure: F, slot: Arc<Slot<R>>) -> Self {
-        TypedJob { closure: Some(closure), result: None, slot }
+        TypedJob { closure: Some(closure), result: None, slot: Some(slot) }
     }
 }
 
@@ -70,9 +80,11 @@ where
         self.result = Some(Err(error));
     }
 
-    fn acknowledge(self: Box<Self>, time: ClusterTime) {
-        let result = self.result.unwrap_or(Err(Error::Closed));
-        self.slot.fill(result.map(|value| Committed { value, time }));
+    fn acknowledge(mut self: Box<Self>, time: ClusterTime) {
+        let result = self.result.take().unwrap_or(Err(Error::Closed));
+        if let Some(slot) = self.slot.take() {
+            slot.fill(result.map(|value| Committed { value, time }));
+        }
     }
 }
 
@@ -80,6 +92,16 @@ pub(crate) type Inbox = Queue<Box<dyn Job>>;
 
 /// Runs until the queue is closed and empty.
 pub(crate) fn run(shared: &Arc<Shared>, inbox: &Inbox) {
+    let ended = catch_unwind(AssertUnwindSafe(|| commit_groups(shared, inbox)));
+    if ended.is_err() {
+        shared.poison(&Error::Internal("the committer panicked".to_owned()));
+        inbox.close();
+        // Dropping a job tells its writer.
+        while inbox.take_group(&mut Vec::new()).is_some() {}
+    }
+}
+
+fn commit_groups(shared: &Arc<Shared>, inbox: &Inbox) {
     let mut group = Vec::new();
     while inbox.take_group(&mut group).is_some() {
         Group::default().commit(shared, inbox, &mut group);

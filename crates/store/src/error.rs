@@ -81,11 +81,6 @@ impl Error {
         Error::Request(document::Error::new(code, message))
     }
 
-    /// 26 NamespaceNotFound.
-    pub(crate) fn namespace_not_found(what: impl std::fmt::Display) -> Self {
-        Error::request(26, format!("ns does not exist: {what}"))
-    }
-
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Error::Corrupt(what.into())
     }

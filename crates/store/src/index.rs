@@ -16,16 +16,20 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use document::{DocBuf, DocWriter, RawDoc};
+use document::collation::Collation;
+use document::matcher::Matcher;
+use document::{Context, DocBuf, DocWriter, RawDoc};
 
 use crate::catalog::{IndexId, RecordId};
 use crate::error::{Error, Result};
-use crate::key::{self, MAX_KEY};
 
 pub use extract::Keys;
-pub use spec::parse_spec;
+pub use spec::{parse_spec, parse_stored};
 
 pub const ID_INDEX: &str = "_id_";
+
+/// Longest index key in bytes; the key-value store ends at 65,535.
+const MAX_KEY: usize = 60_000;
 
 /// One component of an index key.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,8 @@ pub struct Index {
     /// TTL, seconds after the date in the document.
     pub expire_after: Option<i64>,
     pub partial: Option<Arc<Partial>>,
+    /// `None` is the simple collation.
+    pub collation: Option<Arc<Collation>>,
     /// Bit `i`: some document had an array on the path of part `i`. Never cleared.
     pub multikey: u64,
 }
@@ -57,17 +63,21 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Partial {
     pub filter: DocBuf,
+    pub matcher: Matcher,
 }
 
 impl Index {
-    /// The index that every collection has.
-    pub fn on_id(id: IndexId) -> Self {
+    /// The index that every collection has, in the collection's own collation.
+    pub fn on_id(id: IndexId, collation: Option<Arc<Collation>>) -> Self {
         let mut spec = DocWriter::new();
         spec.i32("v", 2);
         spec.begin_document("key");
         spec.i32("_id", 1);
         spec.end();
         spec.str("name", ID_INDEX);
+        if let Some(collation) = &collation {
+            spec.doc("collation", collation.to_doc().to_buf().as_doc());
+        }
         Index {
             id,
             name: ID_INDEX.to_owned(),
@@ -78,6 +88,7 @@ impl Index {
             hidden: false,
             expire_after: None,
             partial: None,
+            collation,
             multikey: 0,
         }
     }
@@ -98,7 +109,7 @@ impl Index {
     pub fn covers(&self, doc: RawDoc<'_>) -> Result<bool> {
         match &self.partial {
             None => Ok(true),
-            Some(partial) => partial.matches(doc),
+            Some(partial) => Ok(partial.matcher.matches(doc)?),
         }
     }
 
@@ -122,7 +133,7 @@ impl Index {
         out.extend_from_slice(key);
         let record = record.0.to_be_bytes();
         if key.len() > MAX_KEY {
-            let message = format!("key of index {} is longer than {} bytes", self.name, key::MAX_KEY);
+            let message = format!("key of index {} is longer than {MAX_KEY} bytes", self.name);
             return Err(Error::request(17280, message));
         }
         if self.unique {
@@ -143,12 +154,7 @@ impl Index {
 
 impl Partial {
     fn parse(filter: DocBuf) -> Result<Self> {
-        let partial = Partial { filter };
-        partial.matches(RawDoc::EMPTY)?;
-        Ok(partial)
-    }
-
-    fn matches(&self, _doc: RawDoc<'_>) -> Result<bool> {
-        Err(Error::request(67, "partial indexes are not supported"))
+        let matcher = Matcher::parse(filter.as_doc(), &Context::default())?;
+        Ok(Partial { filter, matcher })
     }
 }

@@ -18,7 +18,7 @@ use base::ClusterTime;
 use bytes::Bytes;
 
 use crate::catalog::{CollectionId, RecordId};
-use crate::entry::LogPosition;
+use crate::entry::{LogPosition, Namespace};
 use crate::error::{Error, Result};
 use crate::kv::{KeyRange, KvRead, Space};
 
@@ -119,6 +119,12 @@ pub fn garbage_key(space: Space, id: u32) -> [u8; 6] {
     [b'g', space as u8, id[0], id[1], id[2], id[3]]
 }
 
+/// The space and key prefix that a garbage key is about.
+pub fn garbage_of_key(key: &[u8]) -> Option<(Space, [u8; 4])> {
+    let space = Space::ALL.into_iter().find(|space| Some(&(*space as u8)) == key.get(1))?;
+    Some((space, key.get(2..)?.try_into().ok()?))
+}
+
 pub fn document_key(collection: CollectionId, record: RecordId) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&collection.0.to_be_bytes());
@@ -146,4 +152,9 @@ pub fn side_key(space: &str, key: &[u8]) -> Vec<u8> {
     out.extend_from_slice(space.as_bytes());
     out.extend_from_slice(key);
     out
+}
+
+/// What stands for a namespace in the locks; nothing is stored there.
+pub fn name_lock(namespace: &Namespace) -> Vec<u8> {
+    [b"N", namespace.db.as_bytes(), b"\0", namespace.collection.as_bytes()].concat()
 }

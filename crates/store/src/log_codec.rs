@@ -52,15 +52,6 @@ pub fn record_key(position: LogPosition) -> [u8; 12] {
     key
 }
 
-pub fn position_of_key(key: &[u8]) -> Result<LogPosition> {
-    let key: &[u8; 12] = key.try_into().map_err(|_| damaged("record key"))?;
-    let (time, index) = key.split_at(8);
-    Ok(LogPosition {
-        time: ClusterTime(u64::from_be_bytes(time.try_into().expect("eight of twelve bytes"))),
-        index: u32::from_be_bytes(index.try_into().expect("four of twelve bytes")),
-    })
-}
-
 /// Appends `length · entry` to a record.
 pub fn append(out: &mut Vec<u8>, entry: &LogEntry) {
     let start = out.len();
@@ -187,18 +178,19 @@ impl RecordReader {
         self.rest = record;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// The position of the next entry, without decoding it.
     pub fn peek(&self) -> Result<Option<LogPosition>> {
+        Ok(self.peek_time()?.map(|(position, _)| position))
+    }
+
+    /// Like `peek`, with the wall clock.
+    pub fn peek_time(&self) -> Result<Option<(LogPosition, i64)>> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let mut head = Cursor { rest: self.rest.clone() };
         head.u32()?;
-        head.position().map(Some)
+        Ok(Some((head.position()?, head.i64()?)))
     }
 
     pub fn skip(&mut self) -> Result<()> {

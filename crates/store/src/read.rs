@@ -1,12 +1,12 @@
 //! Reads that a snapshot and a write transaction have in common.
 
 use bytes::Bytes;
+use document::key_string::encode_value;
 use document::{DocBuf, Raw};
 
 use crate::catalog::{Catalog, Collection, CollectionId, RecordId};
 use crate::error::Result;
 use crate::index::Index;
-use crate::key;
 use crate::kv::{Direction, Entry, KeyRange, Space};
 use crate::layout;
 
@@ -74,7 +74,7 @@ pub trait Reader {
     fn find_unique(&self, index: &Index, value: Raw<'_>) -> Result<Option<RecordId>> {
         let mut key = Vec::with_capacity(24);
         key.extend_from_slice(&index.prefix());
-        key::encode(&mut key, value, index.parts[0].descending, None);
+        encode_value(value, &mut key, index.parts[0].descending, index.collation.as_deref());
         let found = self.kv_get(Space::Indexes, &key)?;
         found.map(|value| index.record_of(&key, &value)).transpose()
     }

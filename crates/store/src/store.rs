@@ -6,7 +6,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::{Clock, ClusterTime, SystemClock};
 use parking_lot::Mutex;
@@ -15,12 +15,14 @@ use crate::catalog::Catalog;
 use crate::committer::{self, Inbox, TypedJob};
 use crate::entry::{LogPosition, Namespace};
 use crate::error::{Error, Result};
+use crate::keeper::{Keeper, LogRetention, Stop};
 use crate::kv::{FjallKv, Kv, SyncMode};
 use crate::log::LogReader;
 use crate::open;
 use crate::pending::{Committed, Pending};
 use crate::shared::{DurableListener, Shared};
 use crate::snapshot::Snapshot;
+use crate::transaction::Transaction;
 use crate::write::WriteTxn;
 
 /// How a store is opened.
@@ -30,12 +32,22 @@ pub struct StoreOptions {
     pub dir: PathBuf,
     pub clock: Arc<dyn Clock>,
     pub sync: SyncMode,
+    pub log_retention: LogRetention,
+    /// How often dropped contents are removed, the log is cut and TTL indexes are looked at; `None`:
+    /// only by `Store::upkeep`.
+    pub upkeep_interval: Option<Duration>,
 }
 
 impl StoreOptions {
     /// Durable writes, the machine's clock, the default retention.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        StoreOptions { dir: dir.into(), clock: Arc::new(SystemClock), sync: SyncMode::default() }
+        StoreOptions {
+            dir: dir.into(),
+            clock: Arc::new(SystemClock),
+            sync: SyncMode::default(),
+            log_retention: LogRetention::default(),
+            upkeep_interval: Some(Duration::from_secs(20)),
+        }
     }
 }
 
@@ -65,7 +77,10 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    keeper: Arc<Keeper>,
+    stop: Arc<Stop>,
+    /// The keeper's, then the committer's, which must outlive it.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Inner {
@@ -76,11 +91,13 @@ impl Drop for Inner {
 
 impl Inner {
     fn close(&self) {
+        self.stop.stop();
         self.inbox.close();
-        let Some(thread) = self.committer.lock().take() else { return };
-        // The last handle may have been given away in a write closure.
-        if thread.thread().id() != std::thread::current().id() {
-            let _ = thread.join();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // The last handle may have been given away in a write closure.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -99,11 +116,27 @@ impl Store {
         let recovered = open::recover(&*kv, &*options.clock)?;
         let shared = Arc::new(Shared::new(kv, options.clock, recovered));
         let inbox = Arc::new(Inbox::new());
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn({
+        let retention = options.log_retention;
+        let keeper = Keeper { shared: Arc::clone(&shared), inbox: Arc::clone(&inbox), retention };
+        let keeper = Arc::new(keeper);
+        let stop = Arc::new(Stop::default());
+        let mut threads = Vec::new();
+        if let Some(interval) = options.upkeep_interval {
+            let (keeper, stop) = (Arc::clone(&keeper), Arc::clone(&stop));
+            threads.push(spawn("store-keeper", move || keeper.run(&stop, interval))?);
+        }
+        let committer = {
             let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&inbox));
-            move || committer::run(&shared, &inbox)
-        })?;
-        Ok(Store(Arc::new(Inner { shared, inbox, committer: Mutex::new(Some(thread)) })))
+            spawn("store-committer", move || committer::run(&shared, &inbox))
+        };
+        match committer {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                stop.stop();
+                return Err(error);
+            }
+        }
+        Ok(Store(Arc::new(Inner { shared, inbox, keeper, stop, threads: Mutex::new(threads) })))
     }
 
     /// Refuses further writes, finishes and syncs those that are queued. Reads still work.
@@ -154,8 +187,19 @@ impl Store {
         let (pending, slot) = Pending::new();
         match self.0.inbox.push(bytes, Box::new(TypedJob::new(closure, slot))) {
             Ok(()) => pending,
+            // Its slot was told by the drop of the job; that it is closed says more.
             Err(_) => Pending::ready(Err(Error::Closed)),
         }
+    }
+
+    /// Opens a multi-document transaction on a snapshot of now.
+    pub fn begin(&self) -> Result<Transaction> {
+        Transaction::begin(&self.0.shared, &self.0.inbox)
+    }
+
+    /// Does at once what otherwise happens in the background.
+    pub fn upkeep(&self) -> Result<()> {
+        self.0.keeper.keep()
     }
 
     /// Writes, and where an open transaction is in the way, waits for it to end and tries again
@@ -237,4 +281,8 @@ impl Store {
     pub fn set_image_expiry(&self, seconds: Option<i64>) {
         self.0.shared.log.set_image_seconds(seconds);
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(run)?)
 }

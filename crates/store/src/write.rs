@@ -4,6 +4,7 @@
 //! (unordered inserts do).
 
 mod documents;
+mod index_statements;
 mod indexes;
 mod statements;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use crate::read::Reader;
 use crate::shared::Shared;
 
 pub use documents::Change;
-pub use statements::{CreateIndexes, DroppedIndexes};
+pub use index_statements::{DropIndexes, IndexCounts};
+pub use statements::Modification;
 
 /// A log entry whose position is not yet known.
 #[derive(Debug)]
@@ -145,10 +147,39 @@ impl WriteTxn {
         let Role::Statement { txn, snapshot } = &self.role else { return self.shared.locks.check(space, key) };
         // While this is held no closure is between its check of the locks and its commit.
         let _apply = self.shared.apply.lock();
-        if self.shared.locks.take(*txn, collection, space, key)?
-            && self.shared.kv.get(space, key)? != snapshot.get(space, key)?
-        {
+        if !self.shared.locks.take(*txn, collection, space, key)? {
+            return Ok(());
+        }
+        let changed = self.shared.kv.get(space, key)? != snapshot.get(space, key)?;
+        if changed || !self.sees_all_indexes(collection) {
             return Err(Locks::changed_since_snapshot());
+        }
+        Ok(())
+    }
+
+    /// False if indexes came or went since the transaction's snapshot: it would miss them.
+    fn sees_all_indexes(&self, collection: CollectionId) -> bool {
+        let ids = |collection: &Collection| collection.indexes.iter().map(|index| index.id).collect::<Vec<_>>();
+        let mine = self.catalog.by_id(collection);
+        match self.shared.catalog().by_id(collection) {
+            Some(current) => mine.is_some_and(|mine| ids(mine) == ids(current)),
+            // Created by this transaction, or dropped meanwhile.
+            None => mine.is_none() || self.created_here(collection),
+        }
+    }
+
+    fn created_here(&self, collection: CollectionId) -> bool {
+        let Role::Statement { snapshot, .. } = &self.role else { return true };
+        matches!(snapshot.get(Space::Meta, &layout::collection_key(collection)), Ok(None))
+    }
+
+    fn refuse_capped(&self, collection: &Collection) -> Result<()> {
+        if collection.capped.is_some() && self.is_statement() {
+            let message = format!(
+                "Collection '{}' is a capped collection. Writes in transactions are not allowed on capped collections.",
+                collection.namespace
+            );
+            return Err(crate::Error::request(263, message));
         }
         Ok(())
     }

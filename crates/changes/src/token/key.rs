@@ -1,10 +1,11 @@
 //! The KeyString of a token: a sequence of values, each led by its type byte.
 //!
 //! Decoding reads the simple values that lead a token and walks over everything else, because the
-//! event identifier is only ever compared. Bytes are foreign: every read is checked, and nesting
-//! has a limit.
+//! event identifier is only ever compared; so a token without its type bits, which is what SQL
+//! shows, is still whole. Bytes are foreign: every read is checked, and nesting has a limit.
 
 use document::Raw;
+use document::key_string::token::KeyString;
 
 use crate::error::{Error, Result};
 
@@ -25,7 +26,9 @@ pub(super) enum Field {
 
 /// The key bytes without the end byte, and the type bits (empty if all are zero).
 pub(super) fn encode(values: &[Raw<'_>]) -> (Vec<u8>, Vec<u8>) {
-    document::key_string::encode_token(values)
+    let KeyString { mut bytes, type_bits } = KeyString::encode(values.iter().copied());
+    assert_eq!(bytes.pop(), Some(END), "a KeyString is ended by its mark");
+    (bytes, type_bits)
 }
 
 /// The values up to the end byte or the end of the bytes, and how many bytes they take.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::expression::Expression;
 use crate::path::Path;
 use crate::raw::{Raw, RawDoc};
 use crate::write::DocWriter;
@@ -59,6 +60,8 @@ pub enum Predicate {
     /// `$alwaysTrue`, `$alwaysFalse`, and what reduces to them (`{$all: []}`).
     Always(bool),
     JsonSchema(Arc<Schema>),
+    /// The aggregation expression is true.
+    Expr(Arc<Expression>),
 }
 
 /// Why a document matched.
@@ -136,7 +139,7 @@ impl Matcher {
     /// Whether the filter looks at more than `paths` names.
     pub fn reads_whole_document(&self) -> bool {
         let mut found = false;
-        self.root.visit(&mut |predicate| found |= matches!(predicate, Predicate::JsonSchema(_)));
+        self.root.visit(&mut |predicate| found |= matches!(predicate, Predicate::Expr(_) | Predicate::JsonSchema(_)));
         found
     }
 }
@@ -172,6 +175,7 @@ impl Predicate {
             Predicate::Field { path, condition } => matches_field(path, condition, doc, details),
             Predicate::Always(answer) => Ok(*answer),
             Predicate::JsonSchema(schema) => schema.accepts(Raw::Document(doc)),
+            Predicate::Expr(expression) => Ok(expression.evaluate(doc)?.is_some_and(|value| is_true(&value))),
         }
     }
 
@@ -184,7 +188,7 @@ impl Predicate {
             Predicate::Not(child) => Ok(!child.matches_value(value)?),
             Predicate::Field { condition, .. } => Ok(condition.test(Some(value))?.holds),
             Predicate::Always(answer) => Ok(*answer),
-            Predicate::JsonSchema(_) => Ok(false),
+            Predicate::Expr(_) | Predicate::JsonSchema(_) => Ok(false),
         }
     }
 }
@@ -214,4 +218,14 @@ fn matches_field(
         }
         Ok(outcome.holds)
     })
+}
+
+/// Truth of an expression's result: false, zero, null and undefined are false.
+fn is_true(value: &crate::Value) -> bool {
+    match value.as_scalar() {
+        Raw::Bool(b) => b,
+        Raw::Null | Raw::Undefined => false,
+        number if number.is_number() => crate::number::compare(number, Raw::Int32(0)).is_ne(),
+        _ => true,
+    }
 }

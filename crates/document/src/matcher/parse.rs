@@ -6,6 +6,7 @@ use super::condition::{truncated, whole};
 use super::{BitMask, BitTest, Comparison, Condition, Literal, Members, Pattern, Predicate, Schema, TypeSet};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::expression::Expression;
 use crate::path::Path;
 use crate::raw::{Raw, RawDoc, kind};
 
@@ -47,7 +48,7 @@ fn top_level(operator: &str, value: Raw<'_>, ctx: &Context) -> Result<Option<Pre
         "or" => Predicate::Or(clauses("$or", value, ctx)?),
         "nor" => Predicate::Nor(clauses("$nor", value, ctx)?),
         "comment" => return Ok(None),
-        "expr" => return Err(Error::new(238, "$expr is not supported")),
+        "expr" => Predicate::Expr(Arc::new(Expression::parse(value, ctx)?)),
         "jsonSchema" => match value {
             Raw::Document(schema) => Predicate::JsonSchema(Arc::new(Schema::parse(schema, ctx)?)),
             _ => return Err(Error::type_mismatch("$jsonSchema must be an object")),
@@ -252,6 +253,11 @@ impl Field<'_> {
             return Ok(self.on(Condition::ElemMatchValue(Box::new(element.operators(doc)?))));
         }
         let predicate = filter(doc, self.ctx)?;
+        let mut has_expr = false;
+        predicate.visit(&mut |p| has_expr |= matches!(p, Predicate::Expr(_)));
+        if has_expr {
+            return Err(Error::bad_value("$expr can only be applied to the top-level document"));
+        }
         Ok(self.on(Condition::ElemMatchObject(Box::new(predicate))))
     }
 

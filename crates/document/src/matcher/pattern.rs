@@ -18,6 +18,9 @@ const BACKTRACK_LIMIT: usize = 1_000_000;
 /// Memory of one compiled program, in bytes.
 const PROGRAM_LIMIT: usize = 4 * 1024 * 1024;
 
+/// Start and end of a group, in bytes; `None` for a group that took no part.
+pub type Span = Option<(usize, usize)>;
+
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -65,6 +68,25 @@ impl Pattern {
             Program::Backtracking(program) => program.is_match(text).map_err(|_| {
                 Error::new(51156, "Error occurred while executing the regular expression: match limit exceeded")
             }),
+        }
+    }
+
+    /// The first match at or after byte `from`: where the whole and each group lie. `from` must be a
+    /// character boundary.
+    pub fn captures_from(&self, text: &str, from: usize) -> Result<Option<Vec<Span>>> {
+        match &self.program {
+            Program::Linear(program) => Ok(program
+                .captures_at(text, from)
+                .map(|groups| groups.iter().map(|group| group.map(|m| (m.start(), m.end()))).collect())),
+            Program::Backtracking(program) => match program.captures_from_pos(text, from) {
+                Ok(found) => {
+                    Ok(found.map(|groups| groups.iter().map(|group| group.map(|m| (m.start(), m.end()))).collect()))
+                }
+                Err(_) => Err(Error::new(
+                    51156,
+                    "Error occurred while executing the regular expression: match limit exceeded",
+                )),
+            },
         }
     }
 

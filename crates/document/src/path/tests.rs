@@ -41,7 +41,7 @@ fn walks_like_a_query() {
 fn check_index(path: &str, json: &str, expected: &str) {
     let doc = doc(json);
     let mut values = Vec::new();
-    Path::new(path).index_values(doc.as_doc(), |v| values.push(v.type_name())).unwrap();
+    index_keys(&[&Path::new(path)], doc.as_doc(), &mut |key| values.push(key[0].type_name())).unwrap();
     assert_eq!(values.join(" "), expected, "{path} over {json}");
 }
 
@@ -55,7 +55,24 @@ fn index_values_expand_arrays() {
     check_index("a.b", r#"{"a": [{"b": [true, "s"]}]}"#, "bool string");
     check_index("a.1", r#"{"a": [1, "x"]}"#, "string");
     let ambiguous = doc(r#"{"a": [{"0": 1}]}"#);
-    assert_eq!(Path::new("a.0").index_values(ambiguous.as_doc(), |_| ()).unwrap_err().code, 16746);
+    assert_eq!(index_keys(&[&Path::new("a.0")], ambiguous.as_doc(), &mut |_| ()).unwrap_err().code, 16746);
+}
+
+#[test]
+fn compound_keys_stay_within_one_element() {
+    let paths = ["a.x", "b", "a.y"].map(Path::new);
+    let keys = |json: &str| {
+        let doc = doc(json);
+        let mut keys = Vec::new();
+        index_keys(&paths.each_ref(), doc.as_doc(), &mut |key| {
+            keys.push(key.iter().map(|v| crate::json::to_plain_string(*v)).collect::<Vec<_>>().join("/"));
+        })
+        .map(|()| keys.join(" "))
+    };
+    assert_eq!(keys(r#"{"a": [{"x": 1, "y": 2}, {"x": 3}, 4], "b": 5}"#).unwrap(), "1/5/2 3/5/null null/5/null");
+    assert_eq!(keys(r#"{"a": {"x": [1, 2], "y": 3}}"#).unwrap(), "1/null/3 2/null/3");
+    assert_eq!(keys(r#"{"a": [{"x": [1, 2], "y": 3}]}"#).unwrap(), "1/null/3 2/null/3");
+    assert_eq!(keys(r#"{"a": [{"x": 1}], "b": [2]}"#).unwrap_err().code, 171);
 }
 
 fn check_extract(paths: &[&[&str]], json: &str, expected: &str) {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use document::key_string::encode_value;
+use document::path::array_index;
 use document::{Raw, RawDoc};
 use smallvec::SmallVec;
 
 use super::Index;
 use crate::error::{Error, Result};
-use crate::key;
 
 /// Keys of one document, without duplicates, and which parts met an array.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ enum Slot<'a> {
 type Slots<'a> = SmallVec<[Slot<'a>; 4]>;
 
 pub fn keys(index: &Index, doc: RawDoc<'_>) -> Result<Keys> {
-    let slots = index.parts.iter().map(|part| Slot::At { value: Raw::Document(doc), rest: &*part.path }).collect();
+    let slots = index.parts.iter().map(|part| Slot::At { value: Raw::Document(doc), rest: &part.path }).collect();
     let mut keys = Keys::default();
     expand(index, slots, &mut keys)?;
     Ok(keys)
@@ -64,7 +65,7 @@ fn follow(slot: Slot<'_>) -> Slot<'_> {
         let next = match value {
             Raw::Document(doc) => doc.get(name),
             // A numeric name is a position in the array.
-            Raw::Array(array) if is_position(name) => array.get(name),
+            Raw::Array(array) if array_index(name).is_some() => array.get(name),
             Raw::Array(array) => return Slot::Elements { array, rest: Some(rest) },
             _ => None,
         };
@@ -75,10 +76,6 @@ fn follow(slot: Slot<'_>) -> Slot<'_> {
             (Some(found), Some(below)) => (value, rest) = (found, below),
         }
     }
-}
-
-fn is_position(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The one array that slots stand before, if any does.
@@ -133,7 +130,7 @@ fn emit(index: &Index, slots: &[Slot<'_>], keys: &mut Keys) -> Result<()> {
     }
     let mut out = Vec::with_capacity(16 * slots.len());
     for (part, slot) in index.parts.iter().zip(slots) {
-        key::encode(&mut out, value(slot).unwrap_or(Raw::Null), part.descending, None);
+        encode_value(value(slot).unwrap_or(Raw::Null), &mut out, part.descending, index.collation.as_deref());
     }
     keys.keys.insert(out);
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use document::collation::Collation;
 use document::{DocBuf, DocWriter, Raw, RawDoc};
 
 use super::{ID_INDEX, Index, KeyPart, Partial};
@@ -14,9 +15,9 @@ const MAX_PARTS: usize = 32;
 /// 67 CannotCreateIndex.
 const CANNOT_CREATE: i32 = 67;
 
-/// Checks a specification and completes it (version, name); errors as the server's
-/// `createIndexes` gives them.
-pub fn parse_spec(spec: RawDoc<'_>, id: IndexId) -> Result<Index> {
+/// Checks a specification and completes it (version, name, the collection's collation); errors as
+/// the server's `createIndexes` gives them.
+pub fn parse_spec(spec: RawDoc<'_>, id: IndexId, default: Option<&Arc<Collation>>) -> Result<Index> {
     let key = match spec.get("key") {
         Some(Raw::Document(key)) => key,
         Some(other) => {
@@ -40,7 +41,7 @@ pub fn parse_spec(spec: RawDoc<'_>, id: IndexId) -> Result<Index> {
         None => default_name(key),
     };
     if is_id_pattern(key) {
-        return Ok(Index::on_id(id));
+        return Ok(Index::on_id(id, default.cloned()));
     }
     if name == ID_INDEX {
         return Err(Error::request(2, "The index name '_id_' is reserved for the _id index"));
@@ -55,6 +56,7 @@ pub fn parse_spec(spec: RawDoc<'_>, id: IndexId) -> Result<Index> {
         hidden: false,
         expire_after: None,
         partial: None,
+        collation: default.cloned(),
         multikey: 0,
     };
     read_options(&mut index, spec)?;
@@ -62,7 +64,13 @@ pub fn parse_spec(spec: RawDoc<'_>, id: IndexId) -> Result<Index> {
     Ok(index)
 }
 
-fn is_id_pattern(key: RawDoc<'_>) -> bool {
+/// Reads back a specification that `parse_spec` completed.
+pub fn parse_stored(spec: RawDoc<'_>, id: IndexId) -> Result<Index> {
+    let collation = spec.get("collation").map(read_collation).transpose()?.flatten();
+    parse_spec(spec, id, collation.as_ref())
+}
+
+pub(super) fn is_id_pattern(key: RawDoc<'_>) -> bool {
     let mut fields = key.iter();
     matches!((fields.next(), fields.next()), (Some(("_id", value)), None) if whole(value) == Some(1))
 }
@@ -154,7 +162,7 @@ fn read_options(index: &mut Index, spec: RawDoc<'_>) -> Result<()> {
                 };
                 index.partial = Some(Arc::new(Partial::parse(filter.to_buf())?));
             }
-            "collation" => read_collation(value)?,
+            "collation" => index.collation = read_collation(value)?,
             _ => {
                 let message = format!(
                     "The field '{option}' is not valid for an index specification. Specification: {}",
@@ -214,14 +222,12 @@ fn seconds(value: Raw<'_>) -> Result<i64> {
     Ok(seconds)
 }
 
-/// Only the simple collation is indexed; queries with another one scan.
-fn read_collation(value: Raw<'_>) -> Result<()> {
-    let locale = value.as_document().and_then(|collation| collation.get("locale")).and_then(Raw::as_str);
-    match locale {
-        Some("simple") => Ok(()),
-        Some(_) => Err(Error::request(CANNOT_CREATE, "indexes with a collation are not supported")),
-        None => Err(Error::request(14, "collation must be an object with a locale")),
-    }
+fn read_collation(value: Raw<'_>) -> Result<Option<Arc<Collation>>> {
+    let Raw::Document(collation) = value else {
+        let message = format!("The field 'collation' must be an object, but got {}", value.type_name());
+        return Err(Error::request(14, message));
+    };
+    Ok(Collation::parse(collation)?.map(Arc::new))
 }
 
 fn normal_spec(index: &Index, key: RawDoc<'_>, spec: RawDoc<'_>) -> DocBuf {
@@ -237,6 +243,9 @@ fn normal_spec(index: &Index, key: RawDoc<'_>, spec: RawDoc<'_>) -> DocBuf {
             "background" => out.raw(option, value),
             _ => {}
         }
+    }
+    if let Some(collation) = &index.collation {
+        out.doc("collation", collation.to_doc().to_buf().as_doc());
     }
     out.finish()
 }

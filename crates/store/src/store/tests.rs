@@ -13,7 +13,7 @@ use crate::read::Reader;
 
 pub(crate) fn memory_store() -> Store {
     let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-    let options = StoreOptions { dir: PathBuf::new(), clock, sync: SyncMode::Buffered };
+    let options = StoreOptions { clock, upkeep_interval: None, ..StoreOptions::new("") };
     Store::open_on(Arc::new(MemoryKv::default()), options).unwrap()
 }
 

@@ -29,6 +29,7 @@ impl WriteTxn {
     /// kind that cannot be one, 10334 too large, 171 parallel arrays in an index.
     pub fn insert(&mut self, collection: CollectionId, document: DocBuf) -> Result<RecordId> {
         let collection = Arc::clone(self.catalog.need(collection)?);
+        self.refuse_capped(&collection)?;
         let id = check_document(&document)?;
         if let Some(capped) = collection.capped
             && document.len() as u64 > capped.size
@@ -58,6 +59,7 @@ impl WriteTxn {
         change: Change,
     ) -> Result<()> {
         let collection = Arc::clone(self.catalog.need(collection)?);
+        self.refuse_capped(&collection)?;
         let id = check_size(&after, MAX_INTERNAL_DOCUMENT).and_then(|()| need_id(&after))?;
         let old_id = need_id(before)?;
         if compare_raw(id, old_id).is_ne() {
@@ -92,6 +94,7 @@ impl WriteTxn {
     /// Removes the document at `record`, which is `before`.
     pub fn delete(&mut self, collection: CollectionId, record: RecordId, before: &DocBuf) -> Result<()> {
         let collection = Arc::clone(self.catalog.need(collection)?);
+        self.refuse_capped(&collection)?;
         let key = id_key(need_id(before)?);
         self.claim_document(&collection, record)?;
         let entries = self.plan_entries(&collection, record, Some(before), None)?;

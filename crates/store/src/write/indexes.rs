@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use document::key_string::encode_value;
 use document::{DocBuf, DocWriter, Raw, RawDoc};
 
 use super::WriteTxn;
 use crate::catalog::{Collection, RecordId};
 use crate::error::{DuplicateKey, Error, Result};
 use crate::index::{Index, Keys};
-use crate::key;
 use crate::kv::Space;
 use crate::read::Reader;
 
@@ -70,7 +70,7 @@ impl WriteTxn {
     ) -> Result<()> {
         let id = before.or(after).and_then(|doc| doc.get("_id")).unwrap_or(Raw::Null);
         let mut bytes = Vec::with_capacity(20);
-        key::encode(&mut bytes, id, false, None);
+        encode_value(id, &mut bytes, false, index.collation.as_deref());
         let (key, value) = index.entry(&bytes, record)?;
         if after.is_some() {
             self.check_unique(collection, index, &key, record, after)?;
