@@ -31,6 +31,7 @@
 //! Read next: `documents/mod.rs`, `cursor.rs`, `sessions.rs`, `error.rs`.
 
 pub mod documents;
+pub mod sql;
 
 mod cursor;
 mod error;
@@ -47,6 +48,10 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
+pub use sql::{
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
+    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+};
 pub use store::{Namespace, SyncMode};
 
 /// How a database is opened.
@@ -86,6 +91,7 @@ struct Inner {
     sessions: Sessions,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
+    sql: sql::SqlRuntime,
 }
 
 impl Headwater {
@@ -101,12 +107,14 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth }) })
+        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, sql }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
+        self.inner.sql.close();
         self.inner.store.close();
     }
 
@@ -133,6 +141,10 @@ impl Headwater {
 
     pub(crate) fn growth(&self) -> &tokio::sync::Notify {
         &self.inner.growth
+    }
+
+    pub(crate) fn sql(&self) -> &sql::SqlRuntime {
+        &self.inner.sql
     }
 
     pub(crate) fn hub(&self) -> &Hub {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::ClusterTime;
 use dataflow::Delta;
 use sql::{Source, SqlError};
-use store::{LogEntry, Namespace, Snapshot, Store};
+use store::{Direction, LogEntry, Namespace, Reader, Snapshot, Store};
 
 use crate::definition::{Definitions, StreamDefinition};
 use crate::events::{collection_delta, stream_row};
@@ -17,7 +17,6 @@ use crate::view::RunningView;
 const CHUNK_ROWS: usize = 4096;
 
 /// Where the past is read from.
-#[derive(Debug)]
 pub struct Past<'a> {
     pub store: &'a Store,
     pub definitions: &'a Definitions,
@@ -74,7 +73,9 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     let mut ctx = dataflow::StepContext::at(past.now_us);
     let mut wall_us = 0;
     let mut last = ClusterTime::ZERO;
-    for entry in past.store.log_from(stream.start.next(), past.position).map_err(store_error)? {
+    // What retention has cut off is no longer part of the stream.
+    let from = stream.start.next().max(past.store.oldest_time());
+    for entry in past.store.log_from_time(from, past.position) {
         let entry = entry.map_err(store_error)?;
         if chunk.len() >= CHUNK_ROWS && entry.position.time != last {
             tick(view, Some((feed, std::mem::take(&mut chunk))), wall_us)?;
@@ -94,9 +95,9 @@ fn build_collection(view: &mut RunningView, feed: usize, db: &str, name: &str, p
     let namespace = Namespace::new(db, name);
     if let Some(collection) = past.snapshot.catalog().collection(&namespace).cloned() {
         let mut chunk: Vec<Delta> = Vec::with_capacity(CHUNK_ROWS);
-        for doc in past.snapshot.scan(&collection).map_err(store_error)? {
-            let (_, doc) = doc.map_err(store_error)?;
-            chunk.push((collection_row(&columns, &doc), 1));
+        for stored in past.snapshot.scan(collection.id, Direction::Forward) {
+            let stored = stored.map_err(store_error)?;
+            chunk.push((collection_row(&columns, &stored.document), 1));
             if chunk.len() >= CHUNK_ROWS {
                 tick(view, Some((feed, std::mem::take(&mut chunk))), past.now_us)?;
             }
@@ -108,7 +109,7 @@ fn build_collection(view: &mut RunningView, feed: usize, db: &str, name: &str, p
     if from > past.position {
         return Ok(());
     }
-    for entry in past.store.log_from(from, past.position).map_err(store_error)? {
+    for entry in past.store.log_from_time(from, past.position) {
         let entry = entry.map_err(store_error)?;
         if concerns(&entry, &namespace) && collection_delta(&entry, &columns, &mut deltas).is_err() {
             view.stale = true;

@@ -12,7 +12,7 @@ use base::ClusterTime;
 use dataflow::codec::{Reader, encode_row};
 use rustc_hash::FxHasher;
 use sql::SqlError;
-use store::Store;
+use store::{Reader as _, Store};
 
 use crate::view::RunningView;
 
@@ -57,7 +57,8 @@ pub fn changes(view: &mut RunningView) -> Vec<Change> {
 /// Removes everything kept for a view.
 pub fn removal(store: &Store, id: u64) -> Result<Vec<Change>, SqlError> {
     let mut changes = Vec::new();
-    for record in store.records(SPACE, &id.to_be_bytes()).map_err(crate::runtime::store_error)? {
+    let snapshot = store.snapshot().map_err(crate::runtime::store_error)?;
+    for record in snapshot.records(SPACE, &id.to_be_bytes()) {
         let (key, _) = record.map_err(crate::runtime::store_error)?;
         changes.push((key.to_vec(), None));
     }
@@ -67,7 +68,8 @@ pub fn removal(store: &Store, id: u64) -> Result<Vec<Change>, SqlError> {
 /// Fills a fresh view from its checkpoint. False if there is none that fits its plan.
 pub fn restore(store: &Store, view: &mut RunningView) -> Result<bool, SqlError> {
     let id = view.definition.id;
-    let stored = store.record(SPACE, &key(id, b'p', &[])).map_err(crate::runtime::store_error)?;
+    let snapshot = store.snapshot().map_err(crate::runtime::store_error)?;
+    let stored = snapshot.get_record(SPACE, &key(id, b'p', &[])).map_err(crate::runtime::store_error)?;
     let Some((position, written_by)) = stored.as_deref().and_then(|p| p.split_first_chunk::<8>()) else {
         return Ok(false);
     };
@@ -75,7 +77,7 @@ pub fn restore(store: &Store, view: &mut RunningView) -> Result<bool, SqlError> 
         return Ok(false);
     }
     view.position = ClusterTime(u64::from_be_bytes(*position));
-    for record in store.records(SPACE, &id.to_be_bytes()).map_err(crate::runtime::store_error)? {
+    for record in snapshot.records(SPACE, &id.to_be_bytes()) {
         let (key, value) = record.map_err(crate::runtime::store_error)?;
         match (key.get(8), key.get(9..)) {
             (Some(b's'), Some(entry)) => view.flow.load(entry, &value)?,

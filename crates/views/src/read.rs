@@ -6,7 +6,7 @@ use base::ClusterTime;
 use changes::token::ResumeToken;
 use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
 use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
-use store::Namespace;
+use store::{Direction, Namespace, Reader as _};
 
 use crate::build::missing;
 use crate::events::stream_row;
@@ -145,14 +145,16 @@ impl Reader<'_> {
         let stream = definitions.stream(db, name).ok_or_else(|| missing("change stream", name))?;
         let since = since.map(parse_token).transpose()?;
         let up_to = up_to.map(parse_token).transpose()?;
-        let from = since.as_ref().map_or(stream.start.next(), |t| t.cluster_time().max(stream.start.next()));
+        // What retention has cut off is no longer part of the stream.
+        let oldest = stream.start.next().max(self.views.store().oldest_time());
+        let from = since.as_ref().map_or(oldest, |t| t.cluster_time().max(oldest));
         let until = up_to.as_ref().map_or(self.read.time, |t| t.cluster_time().min(self.read.time));
         let mut step = StepContext::at(ctx.now_us);
         let mut rows = Vec::new();
         if from > until {
             return Ok(());
         }
-        for entry in self.views.store().log_from(from, until).map_err(store_error)? {
+        for entry in self.views.store().log_from_time(from, until) {
             let entry = entry.map_err(store_error)?;
             if !stream.takes(&entry, &mut step)? {
                 continue;
@@ -179,14 +181,18 @@ impl Reader<'_> {
         feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError> {
         let store = self.views.store();
-        let snapshot = self.snapshot.get_or_insert_with(|| store.snapshot());
+        let snapshot = match self.snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => store.snapshot().map_err(store_error)?,
+        };
+        let snapshot = self.snapshot.insert(snapshot);
         let Some(collection) = snapshot.catalog().collection(&Namespace::new(db, name)).cloned() else {
             return Ok(());
         };
         let mut rows = Vec::new();
-        for doc in snapshot.scan(&collection).map_err(store_error)? {
-            let (_, doc) = doc.map_err(store_error)?;
-            rows.push((collection_row(columns, &doc), 1));
+        for stored in snapshot.scan(collection.id, Direction::Forward) {
+            let stored = stored.map_err(store_error)?;
+            rows.push((collection_row(columns, &stored.document), 1));
             if rows.len() >= CHUNK_ROWS {
                 feed(std::mem::take(&mut rows))?;
             }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::{Clock, ClusterTime};
-use changes::Hub;
+use changes::{Hub, LogFilter, Scope};
 use dataflow::Delta;
 use rustc_hash::FxHashMap;
 use sql::{Field, Row, Source, SqlError};
-use store::{LogEntry, Namespace, Store};
+use store::{LogEntry, LogPosition, Namespace, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::build::{Past, build, concerns, missing};
@@ -25,6 +25,8 @@ use crate::view::{RunningView, ViewCounters};
 
 /// How often changed state is written while there are changes.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+/// How long a waiting reader lets the log be quiet before its time counts as reached.
+const PATIENCE: Duration = Duration::from_millis(2);
 /// Longest wait for the runtime to reach the time a reader asks for.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
@@ -217,10 +219,15 @@ pub fn store_error(error: store::Error) -> SqlError {
     SqlError::new("58030", format!("the store failed: {error}"))
 }
 
+/// Returns when everything applied so far is durable: a write that changes nothing queues behind it.
+fn wait_durable(store: &Store) -> Result<(), SqlError> {
+    store.write(|_| Ok(())).wait().map(|_| ()).map_err(store_error)
+}
+
 fn build_at_present(store: &Store, definitions: &Definitions, view: &mut RunningView) -> Result<(), SqlError> {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot().map_err(store_error)?;
     let position = snapshot.time();
-    store.wait_durable(position).map_err(store_error)?;
+    wait_durable(store)?;
     let now_us = store.clock().now_us();
     let past = Past { store, definitions, snapshot: &snapshot, position, upstream: vec![], now_us };
     build(view, &past)
@@ -279,7 +286,7 @@ impl Runtime {
             return Ok(());
         }
         let definitions = self.definitions.load_full();
-        for entry in self.store.log_from(view.position.next(), self.position).map_err(store_error)? {
+        for entry in self.store.log_from_time(view.position.next(), self.position) {
             let entry = entry.map_err(store_error)?;
             if group.len() >= GROUP && group.last().is_some_and(|last| last.position.time != entry.position.time) {
                 self.feed_one(view, &group, &definitions)?;
@@ -307,8 +314,8 @@ impl Runtime {
     fn rebuild(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
         let mut fresh = RunningView::new(view.definition.clone(), view.durable)?;
         let upstream = self.upstream_of(&fresh)?;
-        let snapshot = self.store.snapshot();
-        self.store.wait_durable(snapshot.time()).map_err(store_error)?;
+        let snapshot = self.store.snapshot().map_err(store_error)?;
+        wait_durable(&self.store)?;
         // The snapshot may be ahead of the ticks: the view then waits for them.
         let position = snapshot.time().max(self.position);
         let now_us = self.clock.now_us();
@@ -362,18 +369,22 @@ impl Runtime {
             }
         };
         runtime.block_on(async {
-            let mut log = hub.follow(from);
+            let after = LogPosition { time: from.next(), index: 0 };
+            let mut log = hub.subscribe(LogFilter::everything_in(Scope::Cluster), Some(after));
             let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
             checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 let deadline = self.next_deadline();
+                // Writes to internal databases pass unseen; a reader who waits for a later time
+                // must hear of it all the same.
+                let patience = (!self.waiting.is_empty()).then_some(PATIENCE);
                 tokio::select! {
                     biased;
                     command = commands.recv() => match command {
                         None | Some(Command::Stop) => break,
                         Some(command) => self.command(command),
                     },
-                    group = log.next() => match group {
+                    group = log.next(patience) => match group {
                         Ok(group) => self.tick(&group.entries, group.up_to),
                         Err(error) => {
                             tracing::error!(%error, "the change log cannot be read; views stand still");
@@ -563,11 +574,11 @@ impl Runtime {
     }
 
     fn write_records(&self, changes: Vec<checkpoint::Change>) -> Result<(), SqlError> {
-        let write = move |txn: &mut store::WriteTxn<'_>| {
+        let write = move |txn: &mut store::WriteTxn| {
             for (key, value) in changes {
                 match value {
-                    Some(value) => txn.put_record(checkpoint::SPACE, &key, value)?,
-                    None => txn.remove_record(checkpoint::SPACE, &key)?,
+                    Some(value) => txn.put_record(checkpoint::SPACE, &key, value),
+                    None => txn.delete_record(checkpoint::SPACE, &key),
                 }
             }
             Ok(())
