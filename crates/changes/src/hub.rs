@@ -22,7 +22,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use base::ClusterTime;
@@ -57,6 +57,8 @@ const GROUPS_QUEUED_MAX: usize = 512;
 /// Entries that may wait for a watcher before it has to read the log instead.
 const WATCHER_ENTRIES_MAX: usize = 1024;
 const WATCHER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same for all watchers together, so that ten thousand sleeping ones cannot fill the memory.
+const ALL_WATCHERS_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Entries per group when the hub itself reads the log.
 const CATCH_UP_ENTRIES: usize = 512;
 
@@ -75,6 +77,8 @@ struct Shared {
     index: RwLock<Index>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     watermark: watch::Sender<ClusterTime>,
+    /// Bytes in the queues of all watchers; an entry in several queues counts in each.
+    queued: Arc<AtomicUsize>,
     /// A group did not fit into the inbox.
     missed: AtomicBool,
     stopping: AtomicBool,
@@ -109,7 +113,11 @@ pub(crate) struct Watcher {
     key: Option<IndexKey>,
     filter: Option<Arc<Matcher>>,
     queue: Mutex<Queue>,
-    pub wake: Notify,
+    /// Shared by all watchers of the hub.
+    queued: Arc<AtomicUsize>,
+    wake: Notify,
+    /// A read is blocked until something comes.
+    waiting: AtomicBool,
     /// The number of the last entry offered, so that one entry is not offered twice.
     offered: AtomicU64,
 }
@@ -143,6 +151,7 @@ impl Hub {
             index: RwLock::default(),
             subscribers: RwLock::default(),
             watermark: watch::Sender::new(ClusterTime::ZERO),
+            queued: Arc::default(),
             missed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -203,7 +212,9 @@ impl Hub {
             key,
             filter: watch.filter.clone(),
             queue: Mutex::default(),
+            queued: self.0.shared.queued.clone(),
             wake: Notify::new(),
+            waiting: AtomicBool::new(false),
             offered: AtomicU64::new(0),
         });
         self.0.shared.index.write().insert(watcher.clone());
@@ -267,8 +278,7 @@ impl Shared {
         let begin = after_time(*self.watermark.borrow());
         if self.read_gap(begin, durable).is_err() || self.source.removed_up_to().is_some_and(|r| r >= begin.time) {
             // The watchers find out for themselves what the log still holds.
-            self.index.read().each(&mut |watcher| watcher.overflow());
-            self.subscribers.read().iter().for_each(|subscriber| subscriber.overflow());
+            self.overflow_all();
         }
         self.watermark.send_replace(durable);
     }
@@ -292,20 +302,33 @@ impl Shared {
         Ok(())
     }
 
+    /// Tells everybody whom the group concerns, then moves the watermark.
     fn handle(&self, group: &Arc<[LogEntry]>, up_to: ClusterTime) {
-        {
-            let index = self.index.read();
-            if !index.is_empty() {
-                for entry in group.iter() {
-                    let shared = SharedEntry::new(entry, self.next_id.fetch_add(1, Ordering::Relaxed));
-                    index.candidates(entry, &mut |watcher| watcher.offer(&shared));
-                }
+        if catch_unwind(AssertUnwindSafe(|| self.tell(group))).is_err() {
+            // A bug here must not stop the world: everybody reads this group from the log.
+            tracing::error!("the change hub panicked on a group up to {up_to}");
+            self.overflow_all();
+        }
+        self.watermark.send_replace(up_to);
+    }
+
+    fn tell(&self, group: &Arc<[LogEntry]>) {
+        let index = self.index.read();
+        if !index.is_empty() {
+            for entry in group.iter() {
+                let shared = SharedEntry::new(entry, self.next_id.fetch_add(1, Ordering::Relaxed));
+                index.candidates(entry, &mut |watcher| watcher.offer(&shared));
             }
         }
+        drop(index);
         for subscriber in self.subscribers.read().iter() {
             subscriber.offer(group);
         }
-        self.watermark.send_replace(up_to);
+    }
+
+    fn overflow_all(&self) {
+        self.index.read().each(&mut |watcher| watcher.overflow());
+        self.subscribers.read().iter().for_each(|subscriber| subscriber.overflow());
     }
 }
 
@@ -336,9 +359,14 @@ impl Watcher {
         if queue.overflowed {
             return;
         }
-        queue.bytes += entry.bytes();
-        if queue.entries.len() >= WATCHER_ENTRIES_MAX || queue.bytes > WATCHER_BYTES_MAX {
-            *queue = Queue { overflowed: true, ..Queue::default() };
+        let bytes = entry.bytes();
+        let together = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        queue.bytes += bytes;
+        if queue.entries.len() >= WATCHER_ENTRIES_MAX
+            || queue.bytes > WATCHER_BYTES_MAX
+            || together > ALL_WATCHERS_BYTES_MAX
+        {
+            self.clear(&mut queue, true);
         } else {
             queue.entries.push_back(entry.shared());
         }
@@ -347,16 +375,32 @@ impl Watcher {
     }
 
     fn overflow(&self) {
-        *self.queue.lock() = Queue { overflowed: true, ..Queue::default() };
+        self.clear(&mut self.queue.lock(), true);
         self.wake.notify_one();
     }
 
+    /// Empties the queue and returns what it was.
+    fn clear(&self, queue: &mut Queue, overflowed: bool) -> Queue {
+        self.queued.fetch_sub(queue.bytes, Ordering::Relaxed);
+        std::mem::replace(queue, Queue { overflowed, ..Queue::default() })
+    }
+
     pub fn take(&self) -> Taken {
-        let mut queue = self.queue.lock();
-        match std::mem::take(&mut *queue) {
+        match self.clear(&mut self.queue.lock(), false) {
             Queue { overflowed: true, .. } => Taken::Overflowed,
             Queue { entries, .. } => Taken::Entries(entries),
         }
+    }
+
+    /// Waits until something was queued. `false` when the deadline passed first.
+    pub async fn wait(&self, deadline: tokio::time::Instant) -> bool {
+        self.waiting.store(true, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        tokio::time::timeout_at(deadline, self.wake.notified()).await.is_ok()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// May an update concern this watcher although the image in the log does not satisfy its key?
@@ -368,6 +412,21 @@ impl Watcher {
     /// Does an update's event have no `fullDocument` at all?
     fn ignores_update_image(&self) -> bool {
         self.full_document == FullDocument::Default
+    }
+}
+
+/// Ends the waiting also when the wait is given up.
+struct Waiting<'a>(&'a AtomicBool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.queue.get_mut().bytes, Ordering::Relaxed);
     }
 }
 

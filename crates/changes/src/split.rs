@@ -47,7 +47,8 @@ pub(crate) fn split(event: &DocBuf, token: &ResumeToken) -> Result<Vec<(ResumeTo
 
 /// Fragments of which each has `room` bytes for the event's fields.
 fn split_into(event: &DocBuf, token: &ResumeToken, room: usize) -> Result<Vec<(ResumeToken, DocBuf)>> {
-    let mut fields: Vec<_> = event.iter().filter(|(name, _)| *name != "_id").map(|field| (field_size(field), field)).collect();
+    let mut fields: Vec<_> =
+        event.iter().filter(|(name, _)| *name != "_id").map(|field| (field_size(field), field)).collect();
     fields.sort_by(|(a_size, (a_name, _)), (b_size, (b_name, _))| (a_size, a_name).cmp(&(b_size, b_name)));
     let mut groups: Vec<Vec<(&str, Raw<'_>)>> = Vec::new();
     let mut used = usize::MAX;

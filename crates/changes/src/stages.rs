@@ -28,8 +28,7 @@ pub struct Stages {
 impl Stages {
     /// Parses what follows `$changeStream`; stages were checked by `check_stages`.
     pub fn parse(stages: &[RawDoc<'_>], ctx: &Context) -> Result<Self> {
-        let conditions: Vec<DocBuf> =
-            stages.iter().map_while(|stage| condition(*stage)).map(RawDoc::to_buf).collect();
+        let conditions: Vec<DocBuf> = stages.iter().map_while(|stage| condition(*stage)).map(RawDoc::to_buf).collect();
         let rest = &stages[conditions.len()..];
         let rest = if rest.is_empty() { None } else { Some(Arc::new(Pipeline::parse(rest, ctx)?)) };
         let leading = match conditions.as_slice() {
@@ -107,9 +106,9 @@ fn is_image_free(name: &str, value: Raw<'_>, depth: usize) -> bool {
     match name {
         "$and" | "$or" | "$nor" => value.as_array().is_some_and(|branches| {
             branches.values().all(|branch| {
-                branch.as_document().is_some_and(|fields| {
-                    fields.iter().all(|(name, value)| is_image_free(name, value, depth + 1))
-                })
+                branch
+                    .as_document()
+                    .is_some_and(|fields| fields.iter().all(|(name, value)| is_image_free(name, value, depth + 1)))
             })
         }),
         _ => {

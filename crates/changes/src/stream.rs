@@ -105,8 +105,10 @@ pub struct ChangeStream {
     batch: Vec<DocBuf>,
     position: ResumeToken,
     /// The invalidate token, once that event has been produced.
-    ending: Option<ResumeToken>,
+    ending: Option<Box<ResumeToken>>,
     closed: bool,
+    /// Every later read gives the error that ended the stream.
+    failed: Option<Box<Error>>,
 }
 
 /// A finished event that waits for its batch.
@@ -182,6 +184,7 @@ impl ChangeStream {
             position,
             ending: None,
             closed: false,
+            failed: None,
         })
     }
 
@@ -203,6 +206,18 @@ impl ChangeStream {
     /// holds the position, 47 for a missing required image, 10334 for a too large event, and the
     /// stages' own. An error ends the stream.
     pub async fn next_batch(&mut self, limit: BatchLimit, wait: Option<Duration>) -> Result<Batch> {
+        if let Some(error) = &self.failed {
+            return Err((**error).clone());
+        }
+        let batch = self.read(limit, wait).await;
+        if let Err(error) = &batch {
+            self.failed = Some(Box::new(error.clone()));
+            self.feed.detach();
+        }
+        batch
+    }
+
+    async fn read(&mut self, limit: BatchLimit, wait: Option<Duration>) -> Result<Batch> {
         let deadline = wait.map(|wait| Instant::now() + wait);
         if deadline.is_some() && !self.closed {
             self.feed.attach();
@@ -269,7 +284,7 @@ impl ChangeStream {
                 self.closed = true;
                 self.feed.detach();
                 if let Some(token) = self.ending.take() {
-                    self.position = token;
+                    self.position = *token;
                 }
             }
         }
@@ -297,7 +312,7 @@ impl ChangeStream {
             let token = event.invalidate_token();
             if self.resume.check(&token)? == Seen::After {
                 let invalidate = event.to_invalidate(&token);
-                self.ending = Some(token.clone());
+                self.ending = Some(Box::new(token.clone()));
                 if let Some(invalidate) = self.through_stages(invalidate)? {
                     self.ready.push_back(Outgoing { token, event: invalidate });
                 }
@@ -312,7 +327,7 @@ impl ChangeStream {
         let Some(document) = self.through_stages(event.to_document(&token, &shape))? else { return Ok(()) };
         if self.request.split_large_events && document.len() > splits_above() {
             let fragments = split(&document, &token)?;
-            if skip >= fragments.len() && skip > 0 {
+            if skip > fragments.len() {
                 return Err(fatal(
                     "Attempted to resume from a split event fragment, but the split event in the resumed stream \
                      had fewer fragments than the original split event",

@@ -60,11 +60,6 @@ impl MemoryLog {
         self.commit_all(vec![(namespace, operation)], false).remove(0)
     }
 
-    /// A transaction.
-    pub fn commit_txn(&self, operations: Vec<(&str, Operation)>) -> Vec<LogEntry> {
-        self.commit_all(operations, true)
-    }
-
     /// One group: entries at times of their own, or of one transaction.
     pub fn commit_all(&self, operations: Vec<(&str, Operation)>, txn: bool) -> Vec<LogEntry> {
         let group: Arc<[LogEntry]> = {
@@ -80,18 +75,15 @@ impl MemoryLog {
                         true => LogPosition { time: first, index: at as u32 },
                         false => LogPosition { time: ClusterTime(first.0 + at as u64), index: 0 },
                     };
-                    let is_view = matches!(operation, Operation::Create { kind, .. } if kind != CollectionKind::Collection);
+                    let is_view =
+                        matches!(operation, Operation::Create { kind, .. } if kind != CollectionKind::Collection);
                     LogEntry {
                         position,
                         wall_ms: 1000 + position.time.increment() as i64,
                         namespace: Namespace::new(db, name),
                         collection: (!name.is_empty() && !is_view).then(|| uuid_of(namespace)),
                         operation,
-                        txn: txn.then(|| TxnInfo {
-                            lsid: doc(r#"{"id": 1}"#),
-                            txn_number: 7,
-                            last: at + 1 == count,
-                        }),
+                        txn: txn.then(|| TxnInfo { lsid: doc(r#"{"id": 1}"#), txn_number: 7, last: at + 1 == count }),
                     }
                 })
                 .collect();

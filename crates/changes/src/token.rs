@@ -132,8 +132,8 @@ impl ResumeToken {
 
     /// From the hexadecimal text alone, the `change_id` of SQL.
     pub fn parse_data(hex: &str, type_bits: Vec<u8>) -> Result<Self> {
-        let bytes = unhex(hex)
-            .ok_or_else(|| Error::failed_to_parse("resume token string was not a valid hex string"))?;
+        let bytes =
+            unhex(hex).ok_or_else(|| Error::failed_to_parse("resume token string was not a valid hex string"))?;
         if bytes.is_empty() {
             return Err(Error::new(40649, "invalid empty resume token"));
         }
@@ -264,9 +264,7 @@ fn token_type(field: Option<&key::Field>) -> Result<bool> {
     match field {
         Some(key::Field::Int(kind)) if *kind == i64::from(HIGH_WATER_MARK) => Ok(true),
         Some(key::Field::Int(kind)) if *kind == i64::from(EVENT) => Ok(false),
-        Some(key::Field::Int(kind)) => {
-            Err(Error::new(51057, format!("Token type {kind} not recognized")))
-        }
+        Some(key::Field::Int(kind)) => Err(Error::new(51057, format!("Token type {kind} not recognized"))),
         _ => Err(Error::new(51055, "Resume Token does not contain tokenType")),
     }
 }
@@ -290,7 +288,7 @@ fn shown(token: RawDoc<'_>) -> String {
 
 fn unhex(hex: &str) -> Option<Vec<u8>> {
     let digits = hex.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);

@@ -35,7 +35,6 @@ pub mod sql;
 
 mod cursor;
 mod error;
-mod log;
 mod sessions;
 
 use std::path::PathBuf;
@@ -89,6 +88,8 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    /// Databases whose last collection was dropped, and which have not been dropped themselves.
+    emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
@@ -103,12 +104,13 @@ impl Headwater {
             clock: Arc::clone(&options.clock),
             ..StoreOptions::new(&options.dir)
         })?;
-        let hub = Hub::start(Arc::new(log::StoreLog::new(store.clone())));
+        let hub = Hub::start(Arc::new(store.clone()));
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, sql }) })
+        let emptied = Default::default();
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, emptied, growth, sql }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
@@ -139,8 +141,12 @@ impl Headwater {
         &self.inner.store
     }
 
-    pub(crate) fn growth(&self) -> &tokio::sync::Notify {
-        &self.inner.growth
+    pub(crate) fn emptied(&self) -> &parking_lot::Mutex<rustc_hash::FxHashSet<String>> {
+        &self.inner.emptied
+    }
+
+    pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.inner.growth)
     }
 
     pub(crate) fn sql(&self) -> &sql::SqlRuntime {

@@ -11,9 +11,6 @@
 //! - At most one transaction is open per session.
 //! - A transaction that failed, timed out or was killed answers 251 until its number is left behind.
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime, Uuid};
@@ -137,7 +134,7 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions.
+    /// Ends all sessions and their transactions.
     pub fn end_all(&self) {
         let ended: Vec<Session> = self.alive.lock().drain().map(|(_, session)| session).collect();
         ended.into_iter().for_each(|session| session.abort());
@@ -324,7 +321,8 @@ impl Headwater {
             Err(error) if error.code() == 251 && self.was_committed(call.lsid, number)? => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(mut transaction) = open.transaction.lock().take() else { return Err(aborted(number)) };
+        let taken = open.transaction.lock().take();
+        let Some(mut transaction) = taken else { return Err(aborted(number)) };
         let wrote = transaction.has_writes();
         if wrote {
             transaction.statement(|txn| {
@@ -389,4 +387,3 @@ fn numbered(caller: &Caller) -> Result<(SessionCall, i64)> {
         _ => Err(Error::new(72, "a transaction command needs a session and a transaction number")),
     }
 }
-

@@ -81,7 +81,8 @@ impl Config {
 }
 
 fn read_file(path: &Path) -> Result<File, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
     toml::from_str(&text).map_err(|e| format!("in the configuration {}: {e}", path.display()))
 }
 

@@ -51,7 +51,8 @@ impl Server {
         let mongo = bind("mongo-listen", config.mongo).await?;
         let pg = bind("pg-listen", config.pg).await?;
         let http = bind("http-listen", config.http).await?;
-        let address = |listener: &TcpListener| listener.local_addr().map_err(|e| format!("cannot read a socket's address: {e}"));
+        let address =
+            |listener: &TcpListener| listener.local_addr().map_err(|e| format!("cannot read a socket's address: {e}"));
         let (mongo_address, pg_address, http_address) = (address(&mongo)?, address(&pg)?, address(&http)?);
         let options = engine::Options {
             sync: config.sync,
@@ -101,7 +102,9 @@ impl Server {
     }
 }
 
-fn spawn(task: impl Future<Output = std::io::Result<()>> + Send + 'static) -> tokio::task::JoinHandle<std::io::Result<()>> {
+fn spawn(
+    task: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) -> tokio::task::JoinHandle<std::io::Result<()>> {
     tokio::spawn(task)
 }
 

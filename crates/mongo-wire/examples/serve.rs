@@ -1,15 +1,12 @@
 //! Serves a data directory over MongoDB's wire protocol, for trying it with any driver:
 //! `cargo run -p mongo-wire --example serve -- DIRECTORY [ADDRESS]`.
 
-use std::sync::Arc;
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("usage: serve DIRECTORY [ADDRESS]")?;
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:27017".to_owned());
-    let _ = directory;
-    let options = engine::Options { clock: Arc::new(base::SystemClock), enable_test_commands: true };
+    let options = engine::Options { enable_test_commands: true, ..engine::Options::new(directory) };
     let engine = engine::Headwater::open(options)?;
     let listener = tokio::net::TcpListener::bind(&address).await?;
     let stop = async {

@@ -137,19 +137,11 @@ impl CursorRegistry {
     pub fn len(&self) -> usize {
         self.entries.lock().len()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl CheckedOut {
     pub fn cursor(&mut self) -> &mut Cursor {
         self.cursor.as_mut().expect("a checked-out cursor is present until it is given back")
-    }
-
-    pub fn id(&self) -> i64 {
-        self.id
     }
 
     /// Gives the cursor back for the next getMore. If it was killed meanwhile it ends here.

@@ -22,6 +22,11 @@ impl Reply {
         Reply::default()
     }
 
+    /// Room for so many bytes of documents.
+    pub fn sized(bytes: usize) -> Self {
+        Reply { body: DocWriter::with_capacity(bytes + 512), ..Reply::default() }
+    }
+
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.body.value(name, &value.into());
         self

@@ -15,6 +15,7 @@
 //!
 //! Read next: `message.rs`, `session.rs`, `encode.rs`.
 
+mod copy;
 mod encode;
 mod message;
 mod oid;

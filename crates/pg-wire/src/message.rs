@@ -15,7 +15,10 @@ pub enum Startup {
     Start(Vec<(String, String)>),
     /// Asks for encryption; answered with `N`.
     Encryption,
-    Cancel { process: i32, secret: i32 },
+    Cancel {
+        process: i32,
+        secret: i32,
+    },
     /// A protocol version that we do not speak.
     Version(u32),
 }
@@ -24,11 +27,30 @@ pub enum Startup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frontend {
     Query(String),
-    Parse { name: String, text: String, types: Vec<u32> },
-    Bind { portal: String, statement: String, formats: Vec<i16>, values: Vec<Option<Bytes>>, results: Vec<i16> },
-    Describe { portal: bool, name: String },
-    Execute { portal: String, max_rows: i32 },
-    Close { portal: bool, name: String },
+    Parse {
+        name: String,
+        text: String,
+        types: Vec<u32>,
+    },
+    Bind {
+        portal: String,
+        statement: String,
+        formats: Vec<i16>,
+        values: Vec<Option<Bytes>>,
+        results: Vec<i16>,
+    },
+    Describe {
+        portal: bool,
+        name: String,
+    },
+    Execute {
+        portal: String,
+        max_rows: i32,
+    },
+    Close {
+        portal: bool,
+        name: String,
+    },
     Sync,
     Flush,
     Terminate,

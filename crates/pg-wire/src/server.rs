@@ -49,7 +49,11 @@ impl Registry {
 }
 
 /// Serves PostgreSQL clients until `shutdown` resolves; running statements then end with 57P01.
-pub async fn serve(listener: TcpListener, engine: Headwater, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    engine: Headwater,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let registry = Arc::new(Registry::default());
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();

@@ -5,9 +5,6 @@
 //! - A collection's id and its indexes' ids are never used again after it is dropped.
 //! - Every collection that holds documents has its `_id_` index first in `indexes`.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};

@@ -48,6 +48,8 @@ mod pending;
 mod queue;
 mod render;
 mod shared;
+#[cfg(test)]
+mod testing;
 mod transaction;
 
 pub use catalog::{Capped, Catalog, Collection, CollectionId, IndexId, RecordId};

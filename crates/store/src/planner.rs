@@ -20,6 +20,7 @@ mod bounds;
 mod choose;
 mod execute;
 mod explain;
+mod owned;
 #[cfg(test)]
 mod tests;
 

@@ -17,6 +17,7 @@ use crate::view::RunningView;
 const CHUNK_ROWS: usize = 4096;
 
 /// Where the past is read from.
+#[derive(Debug)]
 pub struct Past<'a> {
     pub store: &'a Store,
     pub definitions: &'a Definitions,
@@ -73,9 +74,7 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     let mut ctx = dataflow::StepContext::at(past.now_us);
     let mut wall_us = 0;
     let mut last = ClusterTime::ZERO;
-    // What retention has cut off is no longer part of the stream.
-    let from = stream.start.next().max(past.store.oldest_time());
-    for entry in past.store.log_from_time(from, past.position) {
+    for entry in past.store.log_from_time(stream.start.next().max(past.store.oldest_time()), past.position) {
         let entry = entry.map_err(store_error)?;
         if chunk.len() >= CHUNK_ROWS && entry.position.time != last {
             tick(view, Some((feed, std::mem::take(&mut chunk))), wall_us)?;

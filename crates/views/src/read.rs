@@ -145,16 +145,14 @@ impl Reader<'_> {
         let stream = definitions.stream(db, name).ok_or_else(|| missing("change stream", name))?;
         let since = since.map(parse_token).transpose()?;
         let up_to = up_to.map(parse_token).transpose()?;
-        // What retention has cut off is no longer part of the stream.
-        let oldest = stream.start.next().max(self.views.store().oldest_time());
-        let from = since.as_ref().map_or(oldest, |t| t.cluster_time().max(oldest));
+        let from = since.as_ref().map_or(stream.start.next(), |t| t.cluster_time().max(stream.start.next()));
         let until = up_to.as_ref().map_or(self.read.time, |t| t.cluster_time().min(self.read.time));
         let mut step = StepContext::at(ctx.now_us);
         let mut rows = Vec::new();
         if from > until {
             return Ok(());
         }
-        for entry in self.views.store().log_from_time(from, until) {
+        for entry in self.views.store().log_from_time(from.max(self.views.store().oldest_time()), until) {
             let entry = entry.map_err(store_error)?;
             if !stream.takes(&entry, &mut step)? {
                 continue;
@@ -181,11 +179,10 @@ impl Reader<'_> {
         feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError> {
         let store = self.views.store();
-        let snapshot = match self.snapshot.take() {
-            Some(snapshot) => snapshot,
-            None => store.snapshot().map_err(store_error)?,
-        };
-        let snapshot = self.snapshot.insert(snapshot);
+        if self.snapshot.is_none() {
+            self.snapshot = Some(store.snapshot().map_err(store_error)?);
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let Some(collection) = snapshot.catalog().collection(&Namespace::new(db, name)).cloned() else {
             return Ok(());
         };

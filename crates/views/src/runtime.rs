@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::{Clock, ClusterTime};
-use changes::{Hub, LogFilter, Scope};
+use changes::Hub;
+use changes::hub::LogFilter;
+use changes::scope::Scope;
 use dataflow::Delta;
 use rustc_hash::FxHashMap;
 use sql::{Field, Row, Source, SqlError};
@@ -25,8 +27,6 @@ use crate::view::{RunningView, ViewCounters};
 
 /// How often changed state is written while there are changes.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
-/// How long a waiting reader lets the log be quiet before its time counts as reached.
-const PATIENCE: Duration = Duration::from_millis(2);
 /// Longest wait for the runtime to reach the time a reader asks for.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
@@ -219,9 +219,14 @@ pub fn store_error(error: store::Error) -> SqlError {
     SqlError::new("58030", format!("the store failed: {error}"))
 }
 
-/// Returns when everything applied so far is durable: a write that changes nothing queues behind it.
+/// Everything written so far is durable when this returns: an empty write waits its turn.
 fn wait_durable(store: &Store) -> Result<(), SqlError> {
     store.write(|_| Ok(())).wait().map(|_| ()).map_err(store_error)
+}
+
+fn follow(hub: &Hub, after: ClusterTime) -> changes::hub::LogSubscription {
+    let filter = LogFilter::everything_in(Scope::Cluster);
+    hub.subscribe(filter, Some(LogPosition { time: after.next(), index: 0 }))
 }
 
 fn build_at_present(store: &Store, definitions: &Definitions, view: &mut RunningView) -> Result<(), SqlError> {
@@ -369,22 +374,18 @@ impl Runtime {
             }
         };
         runtime.block_on(async {
-            let after = LogPosition { time: from.next(), index: 0 };
-            let mut log = hub.subscribe(LogFilter::everything_in(Scope::Cluster), Some(after));
+            let mut log = follow(hub, from);
             let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
             checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 let deadline = self.next_deadline();
-                // Writes to internal databases pass unseen; a reader who waits for a later time
-                // must hear of it all the same.
-                let patience = (!self.waiting.is_empty()).then_some(PATIENCE);
                 tokio::select! {
                     biased;
                     command = commands.recv() => match command {
                         None | Some(Command::Stop) => break,
                         Some(command) => self.command(command),
                     },
-                    group = log.next(patience) => match group {
+                    group = log.next(self.patience()) => match group {
                         Ok(group) => self.tick(&group.entries, group.up_to),
                         Err(error) => {
                             tracing::error!(%error, "the change log cannot be read; views stand still");
@@ -400,6 +401,12 @@ impl Runtime {
         for publisher in self.views.iter_mut().flat_map(|view| view.publishers.drain(..)) {
             publisher.end(Ok(()));
         }
+    }
+
+    /// How long to wait for entries that concern us: while someone waits for a time, other entries
+    /// (of internal databases) may be what brings it.
+    fn patience(&self) -> Option<Duration> {
+        (!self.waiting.is_empty()).then_some(Duration::from_millis(1))
     }
 
     fn next_deadline(&self) -> Option<i64> {

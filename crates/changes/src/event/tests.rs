@@ -106,11 +106,7 @@ fn changes_of_collections() {
         ),
     );
     let described = [
-        (
-            Operation::Create { description: doc(r#"{"x": 1}"#), kind: CollectionKind::Collection },
-            "create",
-            "",
-        ),
+        (Operation::Create { description: doc(r#"{"x": 1}"#), kind: CollectionKind::Collection }, "create", ""),
         (Operation::CreateIndexes { description: doc(r#"{"x": 1}"#) }, "createIndexes", ""),
         (Operation::DropIndexes { description: doc(r#"{"x": 1}"#) }, "dropIndexes", ""),
         (

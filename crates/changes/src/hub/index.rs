@@ -23,6 +23,9 @@ use crate::scope::{OperationType, Scope, touched};
 /// Watchers by number, so that one can be taken out without a search.
 type Watchers = FxHashMap<u64, Arc<Watcher>>;
 
+/// Ranges with one lower bound: watcher's number, upper bound, watcher.
+type Ranges = FxHashMap<u64, (Key, Arc<Watcher>)>;
+
 #[derive(Default)]
 pub(super) struct Index {
     collections: FxHashMap<Namespace, Bucket>,
@@ -39,7 +42,7 @@ struct Bucket {
     equal: FxHashMap<Field, FxHashMap<Key, Watchers>>,
     /// By lower bound; the upper bound stands with the watcher. A value visits every range that
     /// begins at or below it, so many wide, stacked ranges cost a comparison each.
-    ranges: FxHashMap<Field, BTreeMap<Key, FxHashMap<u64, (Key, Arc<Watcher>)>>>,
+    ranges: FxHashMap<Field, BTreeMap<Key, Ranges>>,
     lookups: Watchers,
 }
 
@@ -180,9 +183,6 @@ impl Bucket {
             }
         };
         self.scans[operation as usize].values().for_each(|watcher| visit_wanting(watcher));
-        if is_update(entry) {
-            self.lookups.values().for_each(|watcher| visit_wanting(watcher));
-        }
         let mut keys = Vec::new();
         for (field, by_value) in &self.equal {
             keys.clear();
@@ -200,6 +200,12 @@ impl Bucket {
                 }
             }
         }
+        if is_update(entry) {
+            // A read that is waiting now may look its document up now, and what it would find is the
+            // image in the log: so the index has told it already. One that reads later must decide by
+            // what is there then. Linear in the watchers that look up, but no more than a flag each.
+            self.lookups.values().filter(|watcher| !watcher.is_waiting()).for_each(|watcher| visit_wanting(watcher));
+        }
     }
 }
 
@@ -212,12 +218,9 @@ fn remove_nested(by_value: &mut FxHashMap<Key, Watchers>, value: &Key, id: u64) 
     }
 }
 
-/// The image of an update in the log says nothing about an event that will look it up, and does not
-/// exist for one that shows none.
+/// The image of an update says nothing to a watcher whose update events show none.
 fn image_counts(watcher: &Watcher, field: &Field, entry: &LogEntry) -> bool {
-    !(field.root == Root::FullDocument
-        && is_update(entry)
-        && (watcher.looks_up() || watcher.ignores_update_image()))
+    !(field.root == Root::FullDocument && is_update(entry) && watcher.ignores_update_image())
 }
 
 fn needs_lookup(watcher: &Watcher) -> bool {

@@ -128,7 +128,7 @@ impl Demands {
     }
 
     fn demand_operation(&mut self, operator: &str, operand: Raw<'_>) {
-        let named = |value: Raw<'_>| value.as_str().map(|name| OperationType::parse(name));
+        let named = |value: Raw<'_>| value.as_str().map(OperationType::parse);
         let allowed = match (operator, operand) {
             ("$eq", Raw::String(name)) => Some(OperationType::parse(name).into_iter().collect()),
             ("$in", Raw::Array(values)) => {
@@ -221,8 +221,14 @@ fn exact_keys(values: RawDoc<'_>) -> Option<Vec<Key>> {
 fn comparable_with(bound: Raw<'_>) -> Option<(Key, Key)> {
     match bound {
         Raw::Double(n) if n.is_nan() => None,
-        Raw::Double(_) | Raw::Int32(_) | Raw::Int64(_) | Raw::Decimal128(_) | Raw::String(_) | Raw::ObjectId(_)
-        | Raw::Date(_) | Raw::Timestamp(_) => {
+        Raw::Double(_)
+        | Raw::Int32(_)
+        | Raw::Int64(_)
+        | Raw::Decimal128(_)
+        | Raw::String(_)
+        | Raw::ObjectId(_)
+        | Raw::Date(_)
+        | Raw::Timestamp(_) => {
             Some(([key_string::bracket_start(bound)].into(), [key_string::bracket_end(bound)].into()))
         }
         _ => None,

@@ -6,17 +6,8 @@ use crate::error::{Error, Result, code};
 
 pub(crate) const SPLIT: &str = "$changeStreamSplitLargeEvent";
 
-const ALLOWED: [&str; 9] = [
-    "$match",
-    "$project",
-    "$addFields",
-    "$set",
-    "$unset",
-    "$replaceRoot",
-    "$replaceWith",
-    "$redact",
-    SPLIT,
-];
+const ALLOWED: [&str; 9] =
+    ["$match", "$project", "$addFields", "$set", "$unset", "$replaceRoot", "$replaceWith", "$redact", SPLIT];
 
 /// Stages that exist, do not run in a change stream, and are named so in the server's refusal.
 const REFUSED: [(&str, &str); 32] = [
@@ -86,7 +77,9 @@ fn single_field<'a>(stage: RawDoc<'a>) -> Result<(&'a str, Raw<'a>)> {
 }
 
 fn is_stage(name: &str) -> bool {
-    ALLOWED.contains(&name) || refused_as(name).is_some() || matches!(name, "$changeStream" | "$currentOp")
+    ALLOWED.contains(&name)
+        || refused_as(name).is_some()
+        || matches!(name, "$changeStream" | "$currentOp")
         || matches!(name, "$listSessions" | "$listLocalSessions")
 }
 
@@ -101,10 +94,9 @@ fn check_stage(name: &str, value: Raw<'_>, last: bool) -> Result<()> {
             code::INVALID_NAMESPACE,
             "$currentOp must be run against the 'admin' database with {aggregate: 1}",
         )),
-        "$listSessions" => Err(Error::new(
-            code::INVALID_NAMESPACE,
-            "$listSessions may only be run against config.system.sessions",
-        )),
+        "$listSessions" => {
+            Err(Error::new(code::INVALID_NAMESPACE, "$listSessions may only be run against config.system.sessions"))
+        }
         "$listLocalSessions" => Err(Error::new(
             code::INVALID_NAMESPACE,
             "$listLocalSessions must be run against the database with {aggregate: 1}",

@@ -21,7 +21,12 @@ fn shapes() {
     }
     refused(r#"{"foo": 1}"#, ORDERS, 40415, "BSON field '$changeStream.foo' is an unknown field.");
     refused(r#"{"foo": null}"#, ORDERS, 40415, "BSON field '$changeStream.foo' is an unknown field.");
-    refused(r#"{"FullDocument": "default"}"#, ORDERS, 40415, "BSON field '$changeStream.FullDocument' is an unknown field.");
+    refused(
+        r#"{"FullDocument": "default"}"#,
+        ORDERS,
+        40415,
+        "BSON field '$changeStream.FullDocument' is an unknown field.",
+    );
     refused(
         r#"{"resumeAfter": 5}"#,
         ORDERS,
@@ -129,7 +134,10 @@ fn start_points() {
     assert_eq!(code(format!(r#"{{"resumeAfter": {invalidate}}}"#)), Some(260));
     assert_eq!(code(format!(r#"{{"startAfter": {invalidate}}}"#)), None);
     assert_eq!(code(format!(r#"{{"resumeAfter": {whole_db}}}"#)), Some(260));
-    assert_eq!(parse(&format!(r#"{{"resumeAfter": {whole_db}}}"#), Target { db: "shop", collection: None }).err(), None);
+    assert_eq!(
+        parse(&format!(r#"{{"resumeAfter": {whole_db}}}"#), Target { db: "shop", collection: None }).err(),
+        None
+    );
     let mark = ResumeToken::high_water_mark(ClusterTime::new(7, 7)).data();
     assert_eq!(code(format!(r#"{{"resumeAfter": {{"_data": "{mark}"}}}}"#)), None);
 }

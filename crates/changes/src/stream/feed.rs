@@ -108,7 +108,7 @@ impl Feed {
     /// Waits for the hub to deliver something. `false` when the deadline passed first.
     pub async fn wait(&self, deadline: Instant) -> bool {
         match &self.watcher {
-            Some(watcher) => tokio::time::timeout_at(deadline, watcher.wake.notified()).await.is_ok(),
+            Some(watcher) => watcher.wait(deadline).await,
             None => false,
         }
     }

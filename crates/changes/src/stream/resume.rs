@@ -8,7 +8,7 @@ use crate::token::ResumeToken;
 pub(super) enum Resume {
     /// Nothing: it began at a time, or the event has been seen.
     Done,
-    Seek(ResumeToken),
+    Seek(Box<ResumeToken>),
 }
 
 /// How an event stands to the resume point.
@@ -26,7 +26,7 @@ pub(super) enum Seen {
 impl Resume {
     /// A high-water mark names no event, so there is nothing to look for.
     pub fn after(token: &ResumeToken) -> Self {
-        if token.facts().is_high_water_mark { Resume::Done } else { Resume::Seek(token.clone()) }
+        if token.facts().is_high_water_mark { Resume::Done } else { Resume::Seek(Box::new(token.clone())) }
     }
 
     /// # Errors

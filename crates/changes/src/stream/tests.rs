@@ -5,6 +5,7 @@ use store::entry::{Namespace, PreImage};
 
 use super::*;
 use crate::scope::{Scope, Shown};
+use crate::source::LogSource;
 use crate::testing::{MemoryLog, doc, insert, json, random_history};
 
 const NO_LIMIT: BatchLimit = BatchLimit { documents: usize::MAX, bytes: usize::MAX };
@@ -80,7 +81,7 @@ async fn events_after(world: &World, options: StreamOptions) -> (Vec<DocBuf>, bo
 
 #[tokio::test]
 async fn resuming_from_any_event_gives_exactly_the_events_after_it() {
-    for seed in 0..30 {
+    for seed in 0..12 {
         let world = World::new();
         random_history(&world.log, &mut Random::seeded(seed), 60);
         for scope in ["*", "shop", "shop.orders", "shop.users", "blog.posts"] {
@@ -114,7 +115,7 @@ async fn resuming_from_any_event_gives_exactly_the_events_after_it() {
 
 #[tokio::test]
 async fn batches_of_any_size_make_the_same_stream_and_tokens_never_go_back() {
-    for seed in 0..20 {
+    for seed in 0..10 {
         let world = World::new();
         let mut random = Random::seeded(seed);
         random_history(&world.log, &mut random, 50);
@@ -257,6 +258,7 @@ async fn a_token_that_is_not_in_the_stream_is_fatal_at_the_first_event_past_it()
     world.log.commit("shop.orders", insert(1, ""));
     let error = stream.next_batch(NO_LIMIT, None).await.expect_err("fatal");
     assert_eq!(error.code, 280);
+    assert_eq!(stream.next_batch(NO_LIMIT, None).await.expect_err("for good"), error);
     assert!(error.message.starts_with("cannot resume stream; the resume token was not found."), "{error}");
 }
 
@@ -284,7 +286,9 @@ fn update(id: i32, value: i32, by_option: Option<bool>) -> Operation {
     let image = |by_option| PreImage { document: doc(&format!(r#"{{"_id": {id}, "n": 0}}"#)), by_option };
     Operation::Update {
         key: doc(&format!(r#"{{"_id": {id}}}"#)),
-        description: doc(&format!(r#"{{"updatedFields": {{"n": {value}}}, "removedFields": [], "truncatedArrays": []}}"#)),
+        description: doc(&format!(
+            r#"{{"updatedFields": {{"n": {value}}}, "removedFields": [], "truncatedArrays": []}}"#
+        )),
         document: doc(&format!(r#"{{"_id": {id}, "n": {value}}}"#)),
         before: by_option.map(image),
     }
@@ -292,7 +296,8 @@ fn update(id: i32, value: i32, by_option: Option<bool>) -> Operation {
 
 /// `fullDocument` and `fullDocumentBeforeChange` of every event.
 async fn images(world: &World, full_document: FullDocument, before: BeforeChange) -> Result<Vec<String>> {
-    let options = StreamOptions { full_document, before, ..with_start("shop.orders", StartPoint::At(ClusterTime::ZERO)) };
+    let options =
+        StreamOptions { full_document, before, ..with_start("shop.orders", StartPoint::At(ClusterTime::ZERO)) };
     let mut stream = world.open(options);
     let batch = stream.next_batch(NO_LIMIT, None).await?;
     let image = |event: &DocBuf, name| match event.get(name) {
@@ -300,7 +305,8 @@ async fn images(world: &World, full_document: FullDocument, before: BeforeChange
         Some(Raw::Document(image)) => json(&image.to_buf()),
         Some(other) => format!("{other:?}"),
     };
-    let both = |event: &DocBuf| format!("{} {}", image(event, "fullDocument"), image(event, "fullDocumentBeforeChange"));
+    let both =
+        |event: &DocBuf| format!("{} {}", image(event, "fullDocument"), image(event, "fullDocumentBeforeChange"));
     Ok(batch.events.iter().map(both).collect())
 }
 

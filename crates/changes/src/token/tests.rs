@@ -70,9 +70,17 @@ fn what_is_written_is_read_back() {
 #[test]
 fn number_keys_survive_with_their_types() {
     for id in [
-        r#"{"$numberLong": "2"}"#, r#"{"$numberDouble": "3.0"}"#, r#"{"$numberDouble": "-8.25"}"#,
-        r#"{"$numberDouble": "1e300"}"#, r#"{"$numberDecimal": "6.50"}"#, r#"{"$numberDecimal": "1E-6000"}"#,
-        r#"{"$numberDecimal": "12345678901234567890.5"}"#, r#"{"$numberLong": "1152921504606846976"}"#, "0.1", "-7", "0",
+        r#"{"$numberLong": "2"}"#,
+        r#"{"$numberDouble": "3.0"}"#,
+        r#"{"$numberDouble": "-8.25"}"#,
+        r#"{"$numberDouble": "1e300"}"#,
+        r#"{"$numberDecimal": "6.50"}"#,
+        r#"{"$numberDecimal": "1E-6000"}"#,
+        r#"{"$numberDecimal": "12345678901234567890.5"}"#,
+        r#"{"$numberLong": "1152921504606846976"}"#,
+        "0.1",
+        "-7",
+        "0",
     ] {
         let identifier = doc(&format!(r#"{{"operationType": "insert", "documentKey": {{"_id": {id}}}}}"#));
         let token = ResumeToken::event(&parts(&identifier)).with_fragment(4);
@@ -143,7 +151,8 @@ fn tokens_are_read_leniently() {
     let data = token.data();
     let without_end = &data[..data.len() - 2];
     for variant in [format!("{data}0404"), without_end.to_owned(), data.to_lowercase()] {
-        let read = ResumeToken::parse(doc(&format!(r#"{{"foo": 1, "_data": "{variant}"}}"#)).as_doc()).expect("lenient");
+        let read =
+            ResumeToken::parse(doc(&format!(r#"{{"foo": 1, "_data": "{variant}"}}"#)).as_doc()).expect("lenient");
         assert_eq!(read, token);
     }
     // A high-water mark as version 1 wrote it.

@@ -4,7 +4,7 @@ use super::object::Merger;
 use super::operator::{Args, Operator, Shape};
 use super::{DoubleDouble, Scope, compare_present, nullish};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::number::Decimal;
 use crate::number::arithmetic::Number;
 use crate::value::Value;
@@ -156,6 +156,10 @@ impl Accumulator {
         Accumulator::StdDev { state: Deviation::default(), sample }
     }
 
+    pub fn merge_objects() -> Self {
+        Accumulator::MergeObjects(Merger::default())
+    }
+
     pub fn push(&mut self, value: Option<Value>, ctx: &Context) -> Result<()> {
         match self {
             Accumulator::Sum(sum) => {
@@ -204,4 +208,30 @@ fn keep(best: &mut Option<Value>, value: Option<Value>, better: impl Fn(&Value, 
         Some(old) if !better(&value, old) => {}
         _ => *best = Some(value),
     }
+}
+
+/// The points of `$percentile`: numbers in [0, 1], at least one.
+pub(crate) fn percentile_points(value: &Option<Value>) -> Result<Vec<f64>> {
+    let bad = || {
+        Error::new(
+            7750302,
+            "The $percentile 'p' field must be an array of numbers from [0.0, 1.0], with at least one element",
+        )
+    };
+    let Some(Value::Array(points)) = value else { return Err(bad()) };
+    let points: Option<Vec<f64>> = points
+        .iter()
+        .map(|point| Number::from_value(point).map(Number::to_f64).filter(|p| (0.0..=1.0).contains(p)))
+        .collect();
+    points.filter(|points| !points.is_empty()).ok_or_else(bad)
+}
+
+/// The smallest number that at least that share of all numbers does not exceed; null for none.
+pub(crate) fn percentiles(mut numbers: Vec<f64>, points: &[f64]) -> Vec<Value> {
+    numbers.sort_by(f64::total_cmp);
+    let pick = |p: &f64| {
+        let rank = (p * numbers.len() as f64).ceil() as usize;
+        numbers.get(rank.saturating_sub(1)).map_or(Value::Null, |n| Value::Double(*n))
+    };
+    points.iter().map(pick).collect()
 }

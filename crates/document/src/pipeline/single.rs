@@ -13,6 +13,8 @@ pub(super) fn apply(stage: &Stage, doc: DocBuf) -> Result<Option<DocBuf>> {
         Stage::Project { projection, .. } => projection.apply(doc.as_doc(), None).map(Some),
         Stage::ReplaceRoot { expression, .. } => replace_root(expression, &doc).map(Some),
         Stage::Redact(expression) => redact(expression, &doc),
+        Stage::Match(matcher) => Ok(matcher.matches(doc.as_doc())?.then_some(doc)),
+        other => Err(Error::new(20, format!("{} cannot be applied to one document", other.name()))),
     }
 }
 

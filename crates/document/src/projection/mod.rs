@@ -59,7 +59,7 @@ enum Field {
     Below(Level),
     Compute(Expression),
     Slice(Slice),
-    //TE ElemMatch(parse::ElemMatch),
+    ElemMatch(parse::ElemMatch),
 }
 
 /// `$slice` of find: what stays of an array.
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(true)
             }
-            //TE Field::ElemMatch(_) => Ok(false),
+            Field::ElemMatch(_) => Ok(false),
             Field::Below(level) => self.below(name, value, level),
         }
     }
@@ -240,7 +240,18 @@ impl<'a> Run<'a> {
                 self.level(level, None)?;
                 self.writer.end();
             }
-            //TE2
+            Field::ElemMatch(condition) => {
+                if let Some(Raw::Array(items)) = value {
+                    for item in items.values() {
+                        if condition.matches(item)? {
+                            self.writer.begin_array(name);
+                            self.writer.raw("0", item);
+                            self.writer.end();
+                            break;
+                        }
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())

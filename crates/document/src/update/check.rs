@@ -35,7 +35,8 @@ pub(super) fn check_id(id: Raw<'_>) -> Result<()> {
 
 fn find_dollar_name(doc: RawDoc<'_>) -> Option<&str> {
     doc.iter().find_map(|(name, value)| match value {
-        _ if name.starts_with('$') => Some(name),
+        // A reference to a document elsewhere may be an `_id`.
+        _ if name.starts_with('$') && !matches!(name, "$ref" | "$id" | "$db") => Some(name),
         Raw::Document(below) | Raw::Array(below) => find_dollar_name(below),
         _ => None,
     })

@@ -9,7 +9,12 @@ use super::views;
 use crate::{Error, Result};
 
 /// The change for the store, and what the command answers.
-pub fn plan(catalog: &Catalog, collection: &Collection, modify: &CollMod, context: &Context) -> Result<(Modification, Doc)> {
+pub fn plan(
+    catalog: &Catalog,
+    collection: &Collection,
+    modify: &CollMod,
+    context: &Context,
+) -> Result<(Modification, Doc)> {
     let mut answer = Doc::new();
     let mut change = Modification { description: modify.description.clone(), ..Modification::default() };
     let mut before = Doc::new().with("collectionOptions", options_with_uuid(collection));
@@ -46,14 +51,22 @@ fn view_options(catalog: &Catalog, view: &Collection, modify: &CollMod, context:
     if modify.images.is_some() {
         check_images(&view.namespace, true)?;
     }
-    if modify.index.is_some() || modify.validator.is_some() || modify.validation_level.is_some() || modify.validation_action.is_some() {
+    if modify.index.is_some()
+        || modify.validator.is_some()
+        || modify.validation_level.is_some()
+        || modify.validation_action.is_some()
+    {
         return Err(Error::new(72, "option not supported on a view"));
     }
     let (view_on, pipeline) = match (&modify.view_on, &modify.pipeline) {
         (Some(view_on), Some(pipeline)) => (view_on, pipeline),
         (None, None) => return Ok(view.options.clone()),
-        (None, Some(_)) => return Err(Error::new(72, "Must specify 'viewOn' when modifying a view and 'pipeline' is present")),
-        (Some(_), None) => return Err(Error::new(72, "Must specify 'pipeline' when modifying a view and 'viewOn' is present")),
+        (None, Some(_)) => {
+            return Err(Error::new(72, "Must specify 'viewOn' when modifying a view and 'pipeline' is present"));
+        }
+        (Some(_), None) => {
+            return Err(Error::new(72, "Must specify 'pipeline' when modifying a view and 'viewOn' is present"));
+        }
     };
     let collation = views::collation_of(view);
     let options = views::options(view_on, pipeline, collation.as_ref().map(DocBuf::as_doc));
@@ -131,7 +144,8 @@ fn index_change(collection: &Collection, change: &IndexChange, answer: &mut Doc)
         spec.set("expireAfterSeconds", Value::Int64(seconds));
         old.push("expireAfterSeconds", before.clone());
         answer.push("expireAfterSeconds_old", before);
-        answer.push("expireAfterSeconds_new", Value::Int64(seconds));
+        let shown = i32::try_from(seconds).map_or(Value::Int64(seconds), Value::Int32);
+        answer.push("expireAfterSeconds_new", shown);
     }
     if let Some(hidden) = change.hidden {
         if index.name == "_id_" {

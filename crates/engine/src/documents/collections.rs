@@ -3,8 +3,8 @@
 use base::ClusterTime;
 use document::collation::Collation;
 use document::matcher::Matcher;
-use document::{Doc, DocBuf, Raw, Value};
-use store::{Catalog, Collection, Committed, Namespace, WriteTxn};
+use document::{Doc, DocBuf, Value};
+use store::{Catalog, Committed, Namespace, WriteTxn};
 
 use super::requests::Caller;
 use super::views;
@@ -100,7 +100,10 @@ pub(crate) fn check_new_namespace(catalog: &Catalog, namespace: &Namespace) -> R
         None => Ok(()),
         Some(other) => Err(Error::new(
             13297,
-            format!("db already exists with different case already have: [{other}] trying to create [{}]", namespace.db),
+            format!(
+                "db already exists with different case already have: [{other}] trying to create [{}]",
+                namespace.db
+            ),
         )),
     }
 }
@@ -180,6 +183,7 @@ impl Headwater {
 
     /// Drops a collection or view. 26 if there is none.
     pub async fn drop_collection(&self, namespace: Namespace) -> Result<Dropped> {
+        let db = namespace.db.clone();
         let committed = self
             .change(&Caller::default(), move |txn| {
                 let collection = txn.collection(&namespace).ok_or_else(|| Error::new(26, "ns not found"))?;
@@ -187,13 +191,28 @@ impl Headwater {
                 Ok((!collection.is_view()).then_some(collection.indexes.len()))
             })
             .await?;
+        // A database outlives its last collection until it is dropped itself.
+        if !self.store().catalog().has_database(&db) {
+            self.emptied().lock().insert(db.to_string());
+        }
         Ok(Dropped { indexes: committed.value, time: committed.time })
     }
 
     /// Drops a database; answers whether there was one.
     pub async fn drop_database(&self, db: &str) -> Result<Committed<bool>> {
-        let db = db.to_owned();
-        self.change(&Caller::default(), move |txn| Ok(txn.drop_database(&db)? > 0)).await
+        let name = db.to_owned();
+        let was_emptied = self.emptied().lock().contains(db);
+        let committed = self
+            .change(&Caller::default(), move |txn| {
+                let dropped = txn.drop_database(&name)? > 0;
+                if !dropped && was_emptied {
+                    txn.drop_empty_database(&name);
+                }
+                Ok(dropped || was_emptied)
+            })
+            .await?;
+        self.emptied().lock().remove(db);
+        Ok(committed)
     }
 
     /// Gives a collection another name, in the same or another database.
@@ -201,6 +220,9 @@ impl Headwater {
         let committed = self
             .change(&Caller::default(), move |txn| {
                 check_new_namespace(txn_catalog(txn), &rename.to)?;
+                if txn.collection(&rename.from).is_some() && txn.collection(&rename.to).is_some_and(|to| to.is_view()) {
+                    return Err(Error::new(48, format!("a view already exists with that name: {}", rename.to)));
+                }
                 Ok(txn.rename_collection(&rename.from, &rename.to, rename.drop_target)?)
             })
             .await?;
@@ -229,7 +251,8 @@ fn normal_options(namespace: &Namespace, options: &DocBuf, context: &document::C
     if let Some(Value::Document(filter)) = options.get("validator") {
         Matcher::parse(filter.to_buf().as_doc(), context)?;
         if matches!(&*namespace.db, "admin" | "local" | "config") {
-            let message = format!("Document validators are not allowed on collections in the {} database", namespace.db);
+            let message =
+                format!("Document validators are not allowed on collections in the {} database", namespace.db);
             return Err(Error::new(72, message));
         }
     }
@@ -252,9 +275,3 @@ pub(super) fn check_images(namespace: &Namespace, is_view: bool) -> Result<()> {
     }
     Ok(())
 }
-
-/// The collections that users see, in order.
-pub(super) fn in_database<'a>(catalog: &'a Catalog, db: &str) -> impl Iterator<Item = &'a std::sync::Arc<Collection>> {
-    catalog.collections(db)
-}
-

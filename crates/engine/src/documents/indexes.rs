@@ -8,6 +8,18 @@ use super::requests::Caller;
 use crate::sessions::Mode;
 use crate::{Error, Headwater, Result, blocking};
 
+/// A specification as listings show it: a lifetime that collMod set is an `int` there.
+fn listed(spec: &DocBuf) -> DocBuf {
+    match spec.get("expireAfterSeconds") {
+        Some(Raw::Int64(seconds)) if i32::try_from(seconds).is_ok() => {
+            let mut spec = spec.to_doc();
+            spec.set("expireAfterSeconds", seconds as i32);
+            spec.to_buf()
+        }
+        _ => spec.clone(),
+    }
+}
+
 /// What `createIndexes` answers.
 #[derive(Clone, Debug)]
 pub struct CreatedIndexes {
@@ -33,7 +45,13 @@ pub(super) fn has_key(index: &Index, pattern: RawDoc<'_>) -> bool {
 
 impl Headwater {
     /// Creates indexes, and the collection if it does not exist.
-    pub async fn create_indexes(&self, caller: &Caller, namespace: Namespace, specs: Vec<DocBuf>) -> Result<CreatedIndexes> {
+    pub async fn create_indexes(
+        &self,
+        caller: &Caller,
+        namespace: Namespace,
+        specs: Vec<DocBuf>,
+    ) -> Result<CreatedIndexes> {
+        super::index_spec::check(&specs, &namespace)?;
         let run = move |txn: &mut WriteTxn| -> store::Result<CreatedIndexes> {
             let created_collection = match super::write::target_of(txn, &namespace)? {
                 Some(_) => false,
@@ -67,13 +85,12 @@ impl Headwater {
     /// The specifications of a collection's indexes. 26 if there is no collection.
     pub fn list_indexes(&self, namespace: &Namespace) -> Result<Vec<DocBuf>> {
         let catalog = self.store().catalog();
-        let collection = catalog
-            .collection(namespace)
-            .ok_or_else(|| Error::new(26, format!("ns does not exist: {namespace}")))?;
+        let collection =
+            catalog.collection(namespace).ok_or_else(|| Error::new(26, format!("ns does not exist: {namespace}")))?;
         if collection.is_view() {
             return Err(Error::new(166, format!("Namespace {namespace} is a view, not a collection")));
         }
-        Ok(collection.indexes.iter().map(|index| index.spec.clone()).collect())
+        Ok(collection.indexes.iter().map(|index| listed(&index.spec)).collect())
     }
 
     /// Drops indexes: `"*"`, a name, names, or a key pattern. Answers how many there were.

@@ -20,7 +20,12 @@ impl Headwater {
                 continue;
             }
             found.push(match name_only {
-                true => full.iter().take(2).map(|(name, value)| (name.to_owned(), value.to_value())).collect::<Doc>().to_buf(),
+                true => full
+                    .iter()
+                    .take(2)
+                    .map(|(name, value)| (name.to_owned(), value.to_value()))
+                    .collect::<Doc>()
+                    .to_buf(),
                 false => full,
             });
         }
@@ -68,11 +73,8 @@ impl Headwater {
         let counts = snapshot.counts(collection)?;
         let (count, bytes) = (counts.documents as i64, counts.bytes as i64);
         let index_bytes = |_: &str| (count * 24).max(4096) / scale;
-        let sizes: Doc = collection
-            .indexes
-            .iter()
-            .map(|index| (index.name.clone(), narrow(index_bytes(&index.name))))
-            .collect();
+        let sizes: Doc =
+            collection.indexes.iter().map(|index| (index.name.clone(), narrow(index_bytes(&index.name)))).collect();
         let index_total: i64 = collection.indexes.iter().map(|index| index_bytes(&index.name)).sum();
         let storage = bytes.max(4096) / scale;
         let mut stats = base.with("size", narrow(bytes / scale)).with("count", narrow(count));
@@ -140,8 +142,7 @@ impl Headwater {
             }
             Ok::<(), Error>(())
         })?;
-        let keys: Doc =
-            collection.indexes.iter().map(|index| (index.name.clone(), narrow(records))).collect();
+        let keys: Doc = collection.indexes.iter().map(|index| (index.name.clone(), narrow(records))).collect();
         Ok(Doc::new()
             .with("ns", namespace.to_string())
             .with("uuid", collection.uuid)
@@ -221,4 +222,3 @@ fn sum<'a>(snapshot: &Snapshot, collections: impl Iterator<Item = &'a std::sync:
     }
     Ok(sums)
 }
-

@@ -21,6 +21,7 @@ mod collections;
 mod context;
 mod distinct;
 mod explain;
+mod index_spec;
 mod indexes;
 mod listing;
 mod modify;
@@ -37,6 +38,7 @@ mod watch;
 mod write;
 
 pub use collections::{CollMod, CreateCollection, Dropped, IndexChange, Modified as CollModified, RenameCollection};
+pub use explain::{Explained, check_verbosity};
 pub use indexes::CreatedIndexes;
 pub use requests::{
     Aggregate, Caller, Count, DeleteStatement, Distinct, Find, FindAndModify, Hint, Modification, Modified, Origin,

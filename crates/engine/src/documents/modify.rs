@@ -35,9 +35,9 @@ impl Headwater {
     pub async fn find_and_modify(&self, caller: &Caller, operation: FindAndModify) -> Result<Modified> {
         match self.mode(caller)? {
             Mode::Transaction(open) => {
-                let result = self.prepare_modify(operation, None).and_then(|prepared| {
-                    blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?
-                });
+                let result = self
+                    .prepare_modify(operation, None)
+                    .and_then(|prepared| blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?);
                 if result.is_err() {
                     open.abort();
                 }
@@ -74,11 +74,7 @@ impl Headwater {
             ..WriteBatch::on(operation.namespace.clone(), [])
         };
         let batch = self.prepare(batch, retry)?;
-        let evaluation = super::context::Evaluation {
-            clock: self.clock(),
-            applied: batch.now,
-            variables: operation.variables.as_ref(),
-        };
+        let evaluation = self.evaluation(operation.variables.as_ref());
         let projection = match &operation.projection {
             Some(spec) if !spec.is_empty() => {
                 let context = evaluation.context(operation.collation.as_ref(), collection)?;

@@ -48,7 +48,8 @@ impl Headwater {
         if let Some(view) = collection.as_ref().filter(|collection| collection.is_view()) {
             return self.find_on_view(caller, snapshot, view, find);
         }
-        let context = self.evaluation(find.variables.as_ref()).context(find.collation.as_ref(), collection.as_deref())?;
+        let context =
+            self.evaluation(find.variables.as_ref()).context(find.collation.as_ref(), collection.as_deref())?;
         let query = Query::parse(&find.filter, find.sort.as_ref(), find.hint.as_ref(), &context)?;
         let projection = parse_projection(find.projection.as_ref(), &context)?;
         let Some(collection) = collection else { return Ok(Cursor::of(Vec::new())) };
@@ -78,7 +79,10 @@ impl Headwater {
 
     fn find_on_view(&self, caller: &Caller, snapshot: Snapshot, view: &Collection, find: Find) -> Result<Cursor> {
         if find.tail != Tail::No {
-            return Err(Error::new(166, format!("Namespace {} is a view, tailable cursors are not supported", find.namespace)));
+            return Err(Error::new(
+                166,
+                format!("Namespace {} is a view, tailable cursors are not supported", find.namespace),
+            ));
         }
         let mut pipeline = vec![Doc::new().with("$match", find.filter.clone()).to_buf()];
         let mut stage = |name: &str, value: document::Value| pipeline.push(Doc::new().with(name, value).to_buf());
@@ -95,10 +99,8 @@ impl Headwater {
             stage("$project", projection.clone().into());
         }
         views::check_collation(view, find.collation.as_ref())?;
-        let aggregate = Aggregate {
-            variables: find.variables,
-            ..Aggregate::new(Origin::Collection(find.namespace), pipeline)
-        };
+        let aggregate =
+            Aggregate { variables: find.variables, ..Aggregate::new(Origin::Collection(find.namespace), pipeline) };
         self.pipeline_cursor(caller, snapshot, aggregate)
     }
 
@@ -151,8 +153,11 @@ impl Headwater {
         if collection.is_view() {
             views::check_collation(&collection, distinct.collation.as_ref())?;
             let pipeline = vec![Doc::new().with("$match", distinct.filter.clone()).to_buf()];
-            let cursor =
-                self.pipeline_cursor(caller, snapshot, Aggregate::new(Origin::Collection(distinct.namespace), pipeline))?;
+            let cursor = self.pipeline_cursor(
+                caller,
+                snapshot,
+                Aggregate::new(Origin::Collection(distinct.namespace), pipeline),
+            )?;
             blocking(|| cursor.into_rows())?.try_for_each(|row| values.add(row?.as_doc()))?;
         } else {
             blocking(|| {

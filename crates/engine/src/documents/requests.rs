@@ -239,13 +239,7 @@ impl WriteBatch {
     /// A batch on one collection.
     pub fn on(namespace: Namespace, writes: impl IntoIterator<Item = Write>) -> Self {
         let statements = writes.into_iter().zip(0..).map(|(write, id)| Statement { namespace: 0, id, write }).collect();
-        WriteBatch {
-            namespaces: vec![namespace],
-            statements,
-            ordered: true,
-            bypass_validation: false,
-            variables: None,
-        }
+        WriteBatch { namespaces: vec![namespace], statements, ordered: true, bypass_validation: false, variables: None }
     }
 }
 

@@ -67,10 +67,8 @@ pub fn recall_written(txn: &WriteTxn, key: &RetryKey, statement: i32) -> Result<
 }
 
 pub fn remember_written(txn: &mut WriteTxn, key: &RetryKey, statement: i32, written: &Written) {
-    let mut record = Doc::new()
-        .with("txnNumber", key.number)
-        .with("n", written.n as i64)
-        .with("nModified", written.modified as i64);
+    let mut record =
+        Doc::new().with("txnNumber", key.number).with("n", written.n as i64).with("nModified", written.modified as i64);
     if let Some(id) = &written.upserted {
         record.push("upserted", id.clone());
     }

@@ -69,10 +69,7 @@ impl TailCursor {
         if let Some(after) = self.after
             && snapshot.fetch(self.collection, after)?.is_none()
         {
-            return Err(Error::new(
-                136,
-                "CollectionScan died due to position in capped collection being deleted.",
-            ));
+            return Err(Error::new(136, "CollectionScan died due to position in capped collection being deleted."));
         }
         let rows = match self.after {
             Some(after) => snapshot.scan_after(self.collection, after),
@@ -87,9 +84,7 @@ impl TailCursor {
             let record = stored.record;
             if let Some(found) = self.query.check(stored)? {
                 let document = match &self.projection {
-                    Some(projection) => {
-                        projection.apply(found.stored.document.as_doc(), found.details.array_index)?
-                    }
+                    Some(projection) => projection.apply(found.stored.document.as_doc(), found.details.array_index)?,
                     None => found.stored.document,
                 };
                 bytes += document.len();

@@ -78,7 +78,12 @@ pub fn check_collation(view: &Collection, given: Option<&DocBuf>) -> Result<()> 
 }
 
 /// Checks what is about to become a view, and that no chain of views leads back to it.
-pub fn check_definition(catalog: &Catalog, namespace: &Namespace, options: RawDoc<'_>, context: &Context) -> Result<()> {
+pub fn check_definition(
+    catalog: &Catalog,
+    namespace: &Namespace,
+    options: RawDoc<'_>,
+    context: &Context,
+) -> Result<()> {
     let source = options.get("viewOn").and_then(Raw::as_str).unwrap_or_default();
     if source.is_empty() {
         return Err(Error::new(2, "'viewOn' cannot be empty"));
@@ -151,7 +156,8 @@ fn check_acyclic(catalog: &Catalog, namespace: &Namespace, source: &str, pipelin
             return Err(too_deep(namespace));
         }
         if let Some(view) = catalog.find(&namespace.db, &name).filter(|collection| collection.is_view()) {
-            let mut names: Vec<String> = view.options.get("viewOn").and_then(Raw::as_str).map(str::to_owned).into_iter().collect();
+            let mut names: Vec<String> =
+                view.options.get("viewOn").and_then(Raw::as_str).map(str::to_owned).into_iter().collect();
             involved(&pipeline_of(view.options.as_doc()), &mut names);
             open.extend(names.into_iter().map(|name| (name, depth + 1)));
         }
@@ -173,4 +179,3 @@ pub fn options(view_on: &str, pipeline: &[DocBuf], collation: Option<RawDoc<'_>>
     }
     out.finish()
 }
-

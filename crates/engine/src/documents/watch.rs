@@ -40,8 +40,7 @@ impl Headwater {
         };
         refuse_view(&catalog, db, collection)?;
         // A change stream compares simply unless told otherwise; the collection's default plays no part.
-        let context =
-            self.evaluation(aggregate.variables.as_ref()).context(aggregate.collation.as_ref(), None)?;
+        let context = self.evaluation(aggregate.variables.as_ref()).context(aggregate.collation.as_ref(), None)?;
         let stages: Vec<RawDoc<'_>> = aggregate.pipeline.iter().map(DocBuf::as_doc).collect();
         let request = StreamRequest::parse(&stages, Target { db, collection }, &context)?;
         Ok(Cursor::Changes(Box::new(ChangeStream::open(self.hub(), request)?)))

@@ -40,11 +40,7 @@ const CONFLICT_WAIT: Duration = Duration::from_secs(65);
 
 impl Headwater {
     /// Inserts documents; the first that is refused ends the insert.
-    pub async fn insert(
-        &self,
-        namespace: crate::Namespace,
-        documents: Vec<document::DocBuf>,
-    ) -> Result<ClusterTime> {
+    pub async fn insert(&self, namespace: crate::Namespace, documents: Vec<document::DocBuf>) -> Result<ClusterTime> {
         let batch = WriteBatch::on(namespace, documents.into_iter().map(Write::Insert));
         let report = self.write(&Caller::default(), batch).await?;
         match report.errors().next() {
@@ -76,9 +72,7 @@ impl Headwater {
         match self.mode(caller)? {
             Mode::Transaction(open) => {
                 let prepared = self.prepare(batch, None)?;
-                let result = blocking(|| {
-                    open.statement(|txn| Ok(run_in_transaction(txn, &prepared)))
-                });
+                let result = blocking(|| open.statement(|txn| Ok(run_in_transaction(txn, &prepared))));
                 match result {
                     Ok(report) => {
                         if report.errors().next().is_some() {
@@ -232,7 +226,9 @@ fn run_some(txn: &mut WriteTxn, batch: &PreparedBatch, from: usize) -> store::Re
         let index = step.next;
         let statement = &batch.statements[index];
         // What must be spread over commits begins one of its own.
-        if index > from && (statement.multi().is_some() || index - from >= STATEMENTS_PER_COMMIT || bytes > BYTES_PER_COMMIT) {
+        if index > from
+            && (statement.multi().is_some() || index - from >= STATEMENTS_PER_COMMIT || bytes > BYTES_PER_COMMIT)
+        {
             return Ok(step);
         }
         bytes += statement.bytes();

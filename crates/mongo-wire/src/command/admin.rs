@@ -43,7 +43,9 @@ pub fn get_parameter(ctx: &Context, request: &Request) -> Result<Reply> {
         }
     }
     if found.is_empty() {
-        return Err(Error::new(72, "no option found to get"));
+        // The server's reply to this has no code.
+        let reply = Reply { not_ok: true, ..Reply::new() };
+        return Ok(reply.with("errmsg", "no option found to get"));
     }
     Ok(found.into())
 }

@@ -67,6 +67,11 @@ impl<'a> Args<'a> {
         Ok(args)
     }
 
+    /// For fields that have been checked elsewhere.
+    pub fn unchecked(path: &str, doc: RawDoc<'a>) -> Self {
+        Args { path: path.to_owned(), doc }
+    }
+
     fn check_names(&self, known: impl Fn(&str, usize) -> bool) -> Result<()> {
         let mut seen: smallset::SmallSet<'a> = smallset::SmallSet::default();
         for (position, (field, _)) in self.doc.iter().enumerate() {
@@ -83,10 +88,6 @@ impl<'a> Args<'a> {
     /// The field as it was sent; null and undefined count as absent.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.doc.get(name).filter(|value| !matches!(value, Raw::Null | Raw::Undefined))
-    }
-
-    pub fn doc(&self) -> RawDoc<'a> {
-        self.doc
     }
 
     pub fn missing(&self, name: &str) -> Error {
@@ -193,15 +194,6 @@ impl<'a> Args<'a> {
             },
         }
     }
-
-    /// A 64-bit integer that must have that type.
-    pub fn require_long(&self, name: &str) -> Result<i64> {
-        match self.get(name) {
-            None => Err(self.missing(name)),
-            Some(Raw::Int64(n)) => Ok(n),
-            Some(other) => Err(self.wrong(name, other, "type 'long'")),
-        }
-    }
 }
 
 /// 51024: a number below the least allowed.
@@ -221,7 +213,7 @@ pub fn as_integer(value: Raw<'_>) -> i64 {
         Raw::Int32(n) => i64::from(n),
         Raw::Int64(n) => n,
         Raw::Double(n) => n as i64,
-        other => other.as_whole().unwrap_or(0),
+        other => document::number::Number::from_raw(other).map_or(0, |number| number.to_i64_saturating()),
     }
 }
 

@@ -6,7 +6,7 @@ use document::RawDoc;
 use engine::documents::{Caller, Hint, SessionCall};
 use engine::{Error, Result};
 
-use super::args::{Args, wrong_type};
+use super::args::Args;
 use super::generic::{Level, ReadConcern};
 use super::{Context, Request};
 use document::Raw;
@@ -64,7 +64,10 @@ pub fn check_read_concern(ctx: &Context, request: &Request) -> Result<()> {
     }
     if let Some(at) = concern.at {
         if at > applied {
-            return Err(Error::new(72, "readConcern atClusterTime value must not be greater than the current clusterTime"));
+            return Err(Error::new(
+                72,
+                "readConcern atClusterTime value must not be greater than the current clusterTime",
+            ));
         }
         if at < applied {
             return Err(Error::new(239, "Read timestamp is older than the oldest available timestamp."));
@@ -74,16 +77,10 @@ pub fn check_read_concern(ctx: &Context, request: &Request) -> Result<()> {
         && !request.generic.txn.in_transaction()
         && !matches!(request.name, "find" | "aggregate" | "distinct")
     {
-        return Err(Error::new(72, format!("readConcern level snapshot is not supported by the command {}", request.name)));
+        return Err(Error::new(
+            72,
+            format!("readConcern level snapshot is not supported by the command {}", request.name),
+        ));
     }
     Ok(())
-}
-
-/// A document option given by a possibly wrong type.
-pub fn optional_document(args: &Args<'_>, path: &str, name: &str) -> Result<Option<document::DocBuf>> {
-    match args.get(name) {
-        None => Ok(None),
-        Some(Raw::Document(doc)) => Ok(Some(doc.to_buf())),
-        Some(other) => Err(wrong_type(&format!("{path}.{name}"), other, "type 'object'")),
-    }
 }

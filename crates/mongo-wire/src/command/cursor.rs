@@ -115,7 +115,11 @@ mod itoa {
 }
 
 pub async fn get_more(ctx: &Context, request: &Request) -> Result<Reply> {
-    let args = Args::command(request.name, request.body.as_doc(), &["collection", "batchSize", "term", "lastKnownCommittedOpTime", "includeQueryStatsMetrics"])?;
+    let args = Args::command(
+        request.name,
+        request.body.as_doc(),
+        &["collection", "batchSize", "term", "lastKnownCommittedOpTime", "includeQueryStatsMetrics"],
+    )?;
     let id = match args.get("getMore") {
         Some(Raw::Int64(id)) => id,
         other => return Err(wrong_type("getMore.getMore", other.unwrap_or(Raw::Null), "type 'long'")),
@@ -206,19 +210,21 @@ fn check_owner(id: i64, owner: &Owner, request: &Request, namespace: &str) -> Re
         }
     }
     let mine = request.generic.txn.in_transaction().then_some(request.generic.txn.number).flatten();
+    if owner.txn_number == mine {
+        return Ok(());
+    }
     match (owner.txn_number, mine) {
-        (a, b) if a == b => Ok(()),
         (None, Some(_)) => Err(Error::new(
             50740,
             format!("Cannot run getMore on cursor {id}, which was not created in a transaction, in transaction"),
         )),
         (Some(number), None) => Err(Error::new(
             50739,
-            format!("Cannot run getMore on cursor {id}, which was created in transaction {number}, without a txnNumber"),
+            format!(
+                "Cannot run getMore on cursor {id}, which was created in transaction {number}, without a txnNumber"
+            ),
         )),
-        (Some(_), Some(_)) => {
-            Err(Error::new(50741, format!("Cannot run getMore on cursor {id} in another transaction than its own")))
-        }
+        _ => Err(Error::new(50741, format!("Cannot run getMore on cursor {id} in another transaction than its own"))),
     }
 }
 
@@ -245,4 +251,3 @@ pub fn kill_cursors(ctx: &Context, request: &Request) -> Result<Reply> {
         .with("cursorsAlive", Vec::<Value>::new())
         .with("cursorsUnknown", Vec::<Value>::new()))
 }
-

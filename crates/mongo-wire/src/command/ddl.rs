@@ -11,9 +11,27 @@ use super::{Context, Request, names};
 use crate::reply::Reply;
 
 const CREATE_FIELDS: &[&str] = &[
-    "capped", "autoIndexId", "idIndex", "size", "max", "storageEngine", "validator", "validationLevel",
-    "validationAction", "indexOptionDefaults", "viewOn", "pipeline", "collation", "changeStreamPreAndPostImages",
-    "timeseries", "clusteredIndex", "expireAfterSeconds", "encryptedFields", "temp", "flags", "recordIdsReplicated",
+    "capped",
+    "autoIndexId",
+    "idIndex",
+    "size",
+    "max",
+    "storageEngine",
+    "validator",
+    "validationLevel",
+    "validationAction",
+    "indexOptionDefaults",
+    "viewOn",
+    "pipeline",
+    "collation",
+    "changeStreamPreAndPostImages",
+    "timeseries",
+    "clusteredIndex",
+    "expireAfterSeconds",
+    "encryptedFields",
+    "temp",
+    "flags",
+    "recordIdsReplicated",
 ];
 
 pub async fn create(ctx: &Context, request: &Request) -> Result<Reply> {
@@ -26,7 +44,8 @@ pub async fn create(ctx: &Context, request: &Request) -> Result<Reply> {
         }
     }
     if args.lenient_bool("autoIndexId")? == Some(false) {
-        let message = format!("autoIndexId:false is not allowed for collection {namespace} because it can be replicated");
+        let message =
+            format!("autoIndexId:false is not allowed for collection {namespace} because it can be replicated");
         return Err(Error::new(50001, message));
     }
     let create = CreateCollection { namespace, options: create_options(&args)? };
@@ -144,8 +163,19 @@ fn images(args: &Args<'_>, command: &str) -> Result<Option<bool>> {
 
 pub async fn coll_mod(ctx: &Context, request: &Request) -> Result<Reply> {
     let fields = [
-        "index", "validator", "validationLevel", "validationAction", "viewOn", "pipeline", "expireAfterSeconds",
-        "changeStreamPreAndPostImages", "timeseries", "cappedSize", "cappedMax", "recordPreImages", "dryRun",
+        "index",
+        "validator",
+        "validationLevel",
+        "validationAction",
+        "viewOn",
+        "pipeline",
+        "expireAfterSeconds",
+        "changeStreamPreAndPostImages",
+        "timeseries",
+        "cappedSize",
+        "cappedMax",
+        "recordPreImages",
+        "dryRun",
         "isTimeseriesNamespace",
     ];
     let namespace = names::collection(request)?;
@@ -243,7 +273,8 @@ pub async fn drop_database(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub async fn rename_collection(ctx: &Context, request: &Request) -> Result<Reply> {
-    let args = Args::command("renameCollection", request.body.as_doc(), &["to", "dropTarget", "stayTemp", "collectionUUID"])?;
+    let args =
+        Args::command("renameCollection", request.body.as_doc(), &["to", "dropTarget", "stayTemp", "collectionUUID"])?;
     let from = full_namespace(args.require_string("renameCollection")?)?;
     let to = full_namespace(args.require_string("to")?)?;
     // The option may be the UUID of the collection to drop.
@@ -253,11 +284,9 @@ pub async fn rename_collection(ctx: &Context, request: &Request) -> Result<Reply
         Some(other) => return Err(wrong_type("renameCollection.dropTarget", other, "types '[bool, binData]'")),
     };
     names::check_database(&to.db)?;
-    names::check_writable(&from).map_err(|error| Error::new(20, error.message()))?;
-    names::check_writable(&to).map_err(|error| match error.message().contains("system") {
-        true => Error::new(20, error.message()),
-        false => error,
-    })?;
+    for namespace in [&from, &to] {
+        names::check_writable(namespace).map_err(|error| Error::new(20, error.message()))?;
+    }
     let time = ctx.server.engine.rename_collection(RenameCollection { from, to, drop_target }).await?;
     Ok(Reply { operation_time: Some(time), ..Reply::new() })
 }
@@ -297,7 +326,8 @@ pub async fn create_indexes(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub async fn drop_indexes(ctx: &Context, request: &Request) -> Result<Reply> {
-    let args = Args::command("dropIndexes", request.body.as_doc(), &["index", "collectionUUID", "isTimeseriesNamespace"])?;
+    let args =
+        Args::command("dropIndexes", request.body.as_doc(), &["index", "collectionUUID", "isTimeseriesNamespace"])?;
     let namespace = names::collection(request)?;
     let which = args.get("index").ok_or_else(|| args.missing("index"))?;
     let which = match which {
@@ -315,7 +345,11 @@ pub async fn drop_indexes(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub async fn list_indexes(ctx: &Context, request: &Request) -> Result<Reply> {
-    let args = Args::command("listIndexes", request.body.as_doc(), &["cursor", "includeBuildUUIDs", "includeIndexBuildInfo", "isTimeseriesNamespace"])?;
+    let args = Args::command(
+        "listIndexes",
+        request.body.as_doc(),
+        &["cursor", "includeBuildUUIDs", "includeIndexBuildInfo", "isTimeseriesNamespace"],
+    )?;
     let namespace = names::collection(request)?;
     let batch_size = listing_batch_size(&args)?;
     let indexes = ctx.server.engine.list_indexes(&namespace)?;
@@ -367,7 +401,18 @@ pub fn data_size(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub fn validate(ctx: &Context, request: &Request) -> Result<Reply> {
-    let fields = ["full", "background", "repair", "metadata", "checkBSONConformance", "enforceFastCount", "fixMultikey", "collHash", "hashPrefixes", "unhash"];
+    let fields = [
+        "full",
+        "background",
+        "repair",
+        "metadata",
+        "checkBSONConformance",
+        "enforceFastCount",
+        "fixMultikey",
+        "collHash",
+        "hashPrefixes",
+        "unhash",
+    ];
     Args::command("validate", request.body.as_doc(), &fields)?;
     let namespace = names::collection(request)?;
     Ok(ctx.server.engine.validate(&namespace)?.into())

@@ -105,7 +105,7 @@ pub fn parse(body: RawDoc<'_>) -> Result<Generic> {
                 return Err(wrong_type("$readPreference", value, "type 'object'"));
             }
             "maxTimeMS" => {
-                let ms = parse_max_time(value)?;
+                let ms = parse_max_time(value, first_name(body))?;
                 generic.max_time_ms = Some(ms);
                 generic.max_time = (ms > 0).then(|| Duration::from_millis(ms.unsigned_abs()));
             }
@@ -182,12 +182,19 @@ pub fn parse_lsid(value: Raw<'_>) -> Result<Uuid> {
     }
 }
 
-fn parse_max_time(value: Raw<'_>) -> Result<i64> {
+fn first_name(body: RawDoc<'_>) -> &str {
+    body.iter().next().map_or("", |(name, _)| name)
+}
+
+fn parse_max_time(value: Raw<'_>, command: &str) -> Result<i64> {
     let ms = match value {
         Raw::Null | Raw::Undefined => 0,
         number if number.is_number() => as_integer(number),
         other => return Err(wrong_type("maxTimeMS", other, "types '[long, int, decimal, double]'")),
     };
+    if ms < 0 && command != "getMore" {
+        return Err(super::args::too_small("maxTimeMS", ms, 0));
+    }
     if !(0..=MAX_TIME_MS).contains(&ms) {
         return Err(Error::new(2, format!("{ms} value for maxTimeMS is out of range [0, {MAX_TIME_MS}]")));
     }
@@ -200,7 +207,7 @@ fn parse_read_concern(value: Raw<'_>) -> Result<ReadConcern> {
     };
     let declared =
         ["level", "afterClusterTime", "afterOpTime", "atClusterTime", "provenance", "$allowTransactionTableSnapshot"];
-    let args = Args::nested("readConcern", doc, &declared)?;
+    let args = Args::nested("readConcern", doc, &declared).map_err(|error| Error::new(72, error.message()))?;
     let level = match args.string("level")? {
         None => None,
         Some("local") => Some(Level::Local),
@@ -210,7 +217,7 @@ fn parse_read_concern(value: Raw<'_>) -> Result<ReadConcern> {
         Some("snapshot") => Some(Level::Snapshot),
         Some(other) => {
             let message = format!("Enumeration value '{other}' for field 'readConcern.level' is not a valid value.");
-            return Err(Error::new(2, message));
+            return Err(Error::new(9, message));
         }
     };
     let time = |name: &str| match args.get(name) {

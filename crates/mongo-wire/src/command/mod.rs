@@ -13,23 +13,31 @@
 
 mod admin;
 pub mod args;
+mod bulk;
+mod caller;
+mod cursor;
+mod ddl;
 mod diagnostic;
+mod explain;
 pub mod generic;
 mod names;
+mod query;
+mod session;
 mod table;
+mod write;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use document::{DocBuf, Raw, Value};
+use document::{DocBuf, Raw};
 use engine::{Error, Result};
 use futures::FutureExt;
 use tokio::sync::watch;
 
 pub use self::generic::Generic;
-use self::table::{Kind, Spec};
+use self::table::{Kind, Numbered, Spec};
 use crate::codec;
 use crate::connection::Peer;
 use crate::error_codes;
@@ -246,6 +254,7 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         let message = format!("{} may only be run against the admin database.", spec.name);
         return Err(Error::new(13, message));
     }
+    check_numbered(spec, request)?;
     match spec.kind {
         Kind::Hello { legacy } => crate::hello::run(ctx, request.body.as_doc(), legacy).await,
         Kind::Ping => Ok(Reply::new()),
@@ -259,10 +268,81 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         Kind::GetParameter => admin::get_parameter(ctx, request),
         Kind::SetParameter => admin::set_parameter(request),
         Kind::ConfigureFailPoint => admin::configure_fail_point(ctx, request),
+        Kind::Insert => write::insert(ctx, request).await,
+        Kind::Update => write::update(ctx, request).await,
+        Kind::Delete => write::delete(ctx, request).await,
+        Kind::FindAndModify => write::find_and_modify(ctx, request).await,
+        Kind::BulkWrite => bulk::bulk_write(ctx, request).await,
+        Kind::Find => query::find(ctx, request).await,
+        Kind::Aggregate => query::aggregate(ctx, request).await,
+        Kind::Count => query::count(ctx, request).await,
+        Kind::Distinct => query::distinct(ctx, request).await,
+        Kind::Explain => explain::explain(ctx, request).await,
+        Kind::GetMore => cursor::get_more(ctx, request).await,
+        Kind::KillCursors => cursor::kill_cursors(ctx, request),
+        Kind::Create => ddl::create(ctx, request).await,
+        Kind::CollMod => ddl::coll_mod(ctx, request).await,
+        Kind::Drop => ddl::drop(ctx, request).await,
+        Kind::DropDatabase => ddl::drop_database(ctx, request).await,
+        Kind::RenameCollection => ddl::rename_collection(ctx, request).await,
+        Kind::CreateIndexes => ddl::create_indexes(ctx, request).await,
+        Kind::DropIndexes => ddl::drop_indexes(ctx, request).await,
+        Kind::ListIndexes => ddl::list_indexes(ctx, request).await,
+        Kind::ListCollections => ddl::list_collections(ctx, request).await,
+        Kind::ListDatabases => ddl::list_databases(ctx, request),
+        Kind::CollStats => ddl::coll_stats(ctx, request),
+        Kind::DbStats => ddl::db_stats(ctx, request),
+        Kind::DataSize => ddl::data_size(ctx, request),
+        Kind::Validate => ddl::validate(ctx, request),
+        Kind::StartSession => session::start_session(ctx, request),
+        Kind::RefreshSessions => session::refresh_sessions(ctx, request),
+        Kind::EndSessions => session::end_sessions(ctx, request),
+        Kind::KillAllSessions => session::kill_all_sessions(ctx, request),
+        Kind::CommitTransaction => session::commit(ctx, request).await,
+        Kind::AbortTransaction => session::abort(ctx, request),
+        Kind::SetClusterParameter => session::set_cluster_parameter(ctx, request).await,
+        Kind::GetClusterParameter => session::get_cluster_parameter(ctx, request),
+        Kind::CurrentOp => Ok(Reply::new().with("inprog", Vec::<document::Value>::new())),
+        Kind::KillOp => Ok(Reply::new().with("info", "attempting to kill op")),
+        Kind::Fsync => Ok(Reply::new().with("numFiles", 1)),
+        Kind::Accept => Ok(Reply::new()),
+        Kind::Unsupported(what) => Err(Error::new(115, format!("{} is not supported: {what}", spec.name))),
     }
 }
 
-/// A value's text for error messages.
-pub(crate) fn text_of(value: Raw<'_>) -> String {
-    format!("{:?}", Value::from(value))
+/// Which commands may carry a transaction number, and run in a transaction.
+fn check_numbered(spec: &Spec, request: &Request) -> Result<()> {
+    let txn = &request.generic.txn;
+    if txn.number.is_none() {
+        return Ok(());
+    }
+    if txn.in_transaction() {
+        if spec.numbered == Numbered::No {
+            let hint = match spec.kind {
+                Kind::Count => {
+                    " Please see http://dochub.mongodb.org/core/transaction-count for a recommended alternative."
+                }
+                _ => "",
+            };
+            let message = format!("Cannot run '{}' in a multi-document transaction.{hint}", spec.name);
+            return Err(Error::new(263, message));
+        }
+        if spec.numbered != Numbered::Ends && request.generic.write_concern.given {
+            return Err(Error::new(72, "writeConcern is not allowed within a multi-statement transaction"));
+        }
+        let later_read_concern = !txn.start && request.generic.read_concern.given && spec.numbered != Numbered::Ends;
+        if later_read_concern {
+            return Err(Error::new(72, "Only the first command in a transaction may specify a readConcern"));
+        }
+        return Ok(());
+    }
+    if spec.numbered != Numbered::Retryable {
+        let message = format!(
+            "txnNumber may only be provided for multi-document transactions and retryable write commands. \
+             autocommit:false was not provided, and {} is not a retryable write command.",
+            spec.name
+        );
+        return Err(Error::new(50768, message));
+    }
+    Ok(())
 }

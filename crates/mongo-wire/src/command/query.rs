@@ -14,10 +14,38 @@ use super::{Context, Request, names};
 use crate::reply::Reply;
 
 const FIND_FIELDS: &[&str] = &[
-    "filter", "sort", "projection", "hint", "skip", "limit", "batchSize", "singleBatch", "ntoreturn", "max", "min",
-    "returnKey", "showRecordId", "tailable", "oplogReplay", "noCursorTimeout", "awaitData", "allowPartialResults",
-    "collation", "allowDiskUse", "let", "options", "term", "readOnce", "runtimeConstants", "legacyRuntimeConstants",
-    "requestResumeToken", "resumeAfter", "startAt", "encryptionInformation", "includeQueryStatsMetrics", "querySettings",
+    "filter",
+    "sort",
+    "projection",
+    "hint",
+    "skip",
+    "limit",
+    "batchSize",
+    "singleBatch",
+    "ntoreturn",
+    "max",
+    "min",
+    "returnKey",
+    "showRecordId",
+    "tailable",
+    "oplogReplay",
+    "noCursorTimeout",
+    "awaitData",
+    "allowPartialResults",
+    "collation",
+    "allowDiskUse",
+    "let",
+    "options",
+    "term",
+    "readOnce",
+    "runtimeConstants",
+    "legacyRuntimeConstants",
+    "requestResumeToken",
+    "resumeAfter",
+    "startAt",
+    "encryptionInformation",
+    "includeQueryStatsMetrics",
+    "querySettings",
 ];
 
 pub async fn find(ctx: &Context, request: &Request) -> Result<Reply> {
@@ -106,10 +134,28 @@ fn is_natural(sort: &DocBuf) -> bool {
 }
 
 const AGGREGATE_FIELDS: &[&str] = &[
-    "pipeline", "explain", "cursor", "allowDiskUse", "bypassDocumentValidation", "collation", "hint", "let",
-    "needsMerge", "fromMongos", "fromRouter", "exchange", "isMapReduceCommand", "runtimeConstants",
-    "legacyRuntimeConstants", "collectionUUID", "passthroughToShard", "encryptionInformation",
-    "includeQueryStatsMetrics", "querySettings", "requestReshardingResumeToken", "isClusterQueryWithoutShardKeyCmd",
+    "pipeline",
+    "explain",
+    "cursor",
+    "allowDiskUse",
+    "bypassDocumentValidation",
+    "collation",
+    "hint",
+    "let",
+    "needsMerge",
+    "fromMongos",
+    "fromRouter",
+    "exchange",
+    "isMapReduceCommand",
+    "runtimeConstants",
+    "legacyRuntimeConstants",
+    "collectionUUID",
+    "passthroughToShard",
+    "encryptionInformation",
+    "includeQueryStatsMetrics",
+    "querySettings",
+    "requestReshardingResumeToken",
+    "isClusterQueryWithoutShardKeyCmd",
 ];
 
 pub(super) struct ParsedAggregate {
@@ -123,7 +169,10 @@ pub(super) fn parse_aggregate(request: &Request, needs_cursor: bool) -> Result<P
     let origin = match args.get("aggregate") {
         Some(number) if number.is_number() => {
             if number.as_whole() != Some(1) {
-                return Err(Error::new(9, "Invalid command format: the 'aggregate' field must specify a collection name or 1"));
+                return Err(Error::new(
+                    9,
+                    "Invalid command format: the 'aggregate' field must specify a collection name or 1",
+                ));
             }
             Origin::Database(request.db.clone())
         }
@@ -211,8 +260,18 @@ pub async fn count(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub(super) fn parse_count(request: &Request) -> Result<Count> {
-    let fields = ["query", "limit", "skip", "hint", "collation", "fields", "queryOptions", "collectionUUID",
-                  "encryptionInformation", "includeQueryStatsMetrics"];
+    let fields = [
+        "query",
+        "limit",
+        "skip",
+        "hint",
+        "collation",
+        "fields",
+        "queryOptions",
+        "collectionUUID",
+        "encryptionInformation",
+        "includeQueryStatsMetrics",
+    ];
     let args = Args::command("count", request.body.as_doc(), &fields)?;
     let skip = args.integer("skip")?.unwrap_or(0);
     if skip < 0 {
@@ -284,5 +343,12 @@ pub(super) async fn listing(
 ) -> Result<Reply> {
     let opening =
         Opening { namespace, batch_size, single_batch: false, no_timeout: false, change_stream: false, at: None };
-    cursor::open_with_default(ctx, request, Cursor::of(documents), opening, BatchLimit { documents: usize::MAX, bytes: cursor::MAX_BATCH_BYTES }).await
+    cursor::open_with_default(
+        ctx,
+        request,
+        Cursor::of(documents),
+        opening,
+        BatchLimit { documents: usize::MAX, bytes: cursor::MAX_BATCH_BYTES },
+    )
+    .await
 }

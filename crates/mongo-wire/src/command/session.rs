@@ -48,7 +48,10 @@ pub fn end_sessions(ctx: &Context, request: &Request) -> Result<Reply> {
 /// `killSessions` with an empty list, `killAllSessions`.
 pub fn kill_all_sessions(ctx: &Context, request: &Request) -> Result<Reply> {
     if !matches!(request.body.iter().next(), Some((_, Raw::Array(_)))) {
-        return Err(Error::new(14, format!("BSON field '{0}.{0}' is the wrong type, expected type 'array'", request.name)));
+        return Err(Error::new(
+            14,
+            format!("BSON field '{0}.{0}' is the wrong type, expected type 'array'", request.name),
+        ));
     }
     ctx.server.engine.sessions().end_all();
     ctx.server.cursors.kill_where(|owner| owner.lsid.is_some());
@@ -56,7 +59,11 @@ pub fn kill_all_sessions(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 pub async fn commit(ctx: &Context, request: &Request) -> Result<Reply> {
-    Args::command("commitTransaction", request.body.as_doc(), &["commitTimestamp", "durableTimestamp", "recoveryToken"])?;
+    Args::command(
+        "commitTransaction",
+        request.body.as_doc(),
+        &["commitTimestamp", "durableTimestamp", "recoveryToken"],
+    )?;
     need_transaction(request)?;
     let time = ctx.server.engine.commit_transaction(&caller(request)).await?;
     end_cursors(ctx, request);
@@ -80,7 +87,9 @@ fn need_transaction(request: &Request) -> Result<()> {
 
 fn end_cursors(ctx: &Context, request: &Request) {
     let (lsid, number) = (request.generic.lsid, request.generic.txn.number);
-    ctx.server.cursors.kill_where(|owner| owner.txn_number.is_some() && owner.txn_number == number && owner.lsid == lsid);
+    ctx.server
+        .cursors
+        .kill_where(|owner| owner.txn_number.is_some() && owner.txn_number == number && owner.lsid == lsid);
 }
 
 /// `changeStreamOptions` is the one cluster parameter there is.
@@ -115,9 +124,10 @@ fn parse_expiry(spec: RawDoc<'_>) -> Result<Option<i64>> {
             seconds if seconds > 0 => Ok(Some(seconds)),
             _ => Err(Error::new(2, "Expected a positive integer for 'expireAfterSeconds' parameter")),
         },
-        Some(Raw::String(_)) => {
-            Err(Error::new(2, "Expected either a positive integer or the string \"off\" for 'expireAfterSeconds' parameter"))
-        }
+        Some(Raw::String(_)) => Err(Error::new(
+            2,
+            "Expected either a positive integer or the string \"off\" for 'expireAfterSeconds' parameter",
+        )),
         Some(other) => Err(super::args::wrong_type("expireAfterSeconds", other, "types '[string, long]'")),
         None => Err(Error::new(2, "Expected 'expireAfterSeconds' option")),
     }

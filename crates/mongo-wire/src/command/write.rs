@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use base::limits::MAX_WRITE_BATCH_COUNT;
-use document::{Doc, DocBuf, DocWriter, Raw, RawDoc, Value};
+use document::{Doc, DocBuf, DocWriter, Raw, RawDoc};
 use engine::documents::{
     DeleteStatement, FindAndModify, Modification, Statement, UpdateStatement, Write, WriteBatch, WriteReport,
 };
@@ -14,10 +14,24 @@ use super::caller::{self, caller};
 use super::{Context, HANG_UP, Request, names};
 use crate::reply::Reply;
 
-const BATCH_FIELDS: &[&str] =
-    &["documents", "updates", "deletes", "ordered", "bypassDocumentValidation", "stmtId", "stmtIds", "let", "maxTimeMS",
-      "isTimeseriesNamespace", "collectionUUID", "encryptionInformation", "sampleId", "runtimeConstants",
-      "legacyRuntimeConstants", "bypassEmptyTsReplacement"];
+const BATCH_FIELDS: &[&str] = &[
+    "documents",
+    "updates",
+    "deletes",
+    "ordered",
+    "bypassDocumentValidation",
+    "stmtId",
+    "stmtIds",
+    "let",
+    "maxTimeMS",
+    "isTimeseriesNamespace",
+    "collectionUUID",
+    "encryptionInformation",
+    "sampleId",
+    "runtimeConstants",
+    "legacyRuntimeConstants",
+    "bypassEmptyTsReplacement",
+];
 
 /// The statements of a batch: a document sequence or an array field of the body.
 fn batch_documents(request: &Request, args: &Args<'_>, field: &str) -> Result<Vec<DocBuf>> {
@@ -41,7 +55,11 @@ fn batch_documents(request: &Request, args: &Args<'_>, field: &str) -> Result<Ve
 }
 
 fn declared(own: &str) -> Vec<&'static str> {
-    BATCH_FIELDS.iter().copied().filter(|field| !matches!(*field, "documents" | "updates" | "deletes") || *field == own).collect()
+    BATCH_FIELDS
+        .iter()
+        .copied()
+        .filter(|field| !matches!(*field, "documents" | "updates" | "deletes") || *field == own)
+        .collect()
 }
 
 /// What the three batch commands have in common.
@@ -107,7 +125,8 @@ pub async fn update(ctx: &Context, request: &Request) -> Result<Reply> {
     let args = Args::command(request.name, request.body.as_doc(), &declared("updates"))?;
     let documents = batch_documents(request, &args, "updates")?;
     let options = batch_options(request, &args, documents.len())?;
-    let writes: Vec<Write> = documents.iter().map(|doc| update_statement(doc.as_doc()).map(Write::Update)).collect::<Result<_>>()?;
+    let writes: Vec<Write> =
+        documents.iter().map(|doc| update_statement(doc.as_doc()).map(Write::Update)).collect::<Result<_>>()?;
     ctx.server.counters.updates.fetch_add(writes.len() as u64, Ordering::Relaxed);
     let report = write(ctx, request, options.with(writes)).await?;
     let n: u64 = report.written().map(|(_, written)| written.n).sum();
@@ -115,7 +134,9 @@ pub async fn update(ctx: &Context, request: &Request) -> Result<Reply> {
     let mut reply = Reply::new().with("n", n as i32);
     if report.written().any(|(_, written)| written.upserted.is_some()) {
         reply.body.begin_array("upserted");
-        for (i, (index, id)) in report.written().filter_map(|(index, w)| Some((index, w.upserted.as_ref()?))).enumerate() {
+        for (i, (index, id)) in
+            report.written().filter_map(|(index, w)| Some((index, w.upserted.as_ref()?))).enumerate()
+        {
             reply.body.begin_document(&i.to_string());
             reply.body.i32("index", index as i32);
             reply.body.value("_id", id);
@@ -132,7 +153,8 @@ pub async fn delete(ctx: &Context, request: &Request) -> Result<Reply> {
     let args = Args::command(request.name, request.body.as_doc(), &declared("deletes"))?;
     let documents = batch_documents(request, &args, "deletes")?;
     let options = batch_options(request, &args, documents.len())?;
-    let writes: Vec<Write> = documents.iter().map(|doc| delete_statement(doc.as_doc()).map(Write::Delete)).collect::<Result<_>>()?;
+    let writes: Vec<Write> =
+        documents.iter().map(|doc| delete_statement(doc.as_doc()).map(Write::Delete)).collect::<Result<_>>()?;
     ctx.server.counters.deletes.fetch_add(writes.len() as u64, Ordering::Relaxed);
     let report = write(ctx, request, options.with(writes)).await?;
     let n: u64 = report.written().map(|(_, written)| written.n).sum();
@@ -142,9 +164,20 @@ pub async fn delete(ctx: &Context, request: &Request) -> Result<Reply> {
 }
 
 fn update_statement(doc: RawDoc<'_>) -> Result<UpdateStatement> {
-    let fields =
-        ["q", "u", "c", "multi", "upsert", "arrayFilters", "collation", "hint", "sort", "upsertSupplied", "sampleId",
-         "allowShardKeyUpdatesWithoutFullShardKeyInQuery"];
+    let fields = [
+        "q",
+        "u",
+        "c",
+        "multi",
+        "upsert",
+        "arrayFilters",
+        "collation",
+        "hint",
+        "sort",
+        "upsertSupplied",
+        "sampleId",
+        "allowShardKeyUpdatesWithoutFullShardKeyInQuery",
+    ];
     let args = Args::nested("update.updates", doc, &fields)?;
     let filter = args.require_document("q")?.to_buf();
     let modification = modification(args.get("u").ok_or_else(|| args.missing("u"))?)?;
@@ -248,10 +281,6 @@ fn finish(reply: &mut Reply, request: &Request, report: &WriteReport) -> Result<
         }
         reply.body.end();
     }
-    if !report.retried.is_empty() {
-        let ids: Vec<Value> = report.retried.iter().map(|id| Value::Int32(*id)).collect();
-        reply.body.value("retriedStmtIds", &Value::Array(ids));
-    }
     reply.operation_time = report.time;
     Ok(())
 }
@@ -269,9 +298,26 @@ pub(super) fn write_error(body: &mut DocWriter, name: &str, index: usize, error:
 
 pub async fn find_and_modify(ctx: &Context, request: &Request) -> Result<Reply> {
     let fields = [
-        "query", "sort", "remove", "update", "new", "fields", "upsert", "bypassDocumentValidation", "collation",
-        "arrayFilters", "hint", "let", "stmtId", "runtimeConstants", "legacyRuntimeConstants", "encryptionInformation",
-        "sampleId", "isTimeseriesNamespace", "collectionUUID", "bypassEmptyTsReplacement",
+        "query",
+        "sort",
+        "remove",
+        "update",
+        "new",
+        "fields",
+        "upsert",
+        "bypassDocumentValidation",
+        "collation",
+        "arrayFilters",
+        "hint",
+        "let",
+        "stmtId",
+        "runtimeConstants",
+        "legacyRuntimeConstants",
+        "encryptionInformation",
+        "sampleId",
+        "isTimeseriesNamespace",
+        "collectionUUID",
+        "bypassEmptyTsReplacement",
     ];
     let args = Args::command(request.name, request.body.as_doc(), &fields)?;
     let namespace = names::collection(request)?;
@@ -327,9 +373,6 @@ pub async fn find_and_modify(ctx: &Context, request: &Request) -> Result<Reply> 
     match &modified.value {
         Some(value) => reply.body.doc("value", value.as_doc()),
         None => reply.body.null("value"),
-    }
-    if modified.retried {
-        reply.body.i32("retriedStmtId", 0);
     }
     reply.operation_time = modified.time;
     Ok(reply)

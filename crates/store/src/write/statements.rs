@@ -94,6 +94,12 @@ impl WriteTxn {
         Ok(dropped.len())
     }
 
+    /// Logs the drop of a database that has no collections left.
+    pub fn drop_empty_database(&mut self, db: &str) {
+        let namespace = Namespace::new(db, "");
+        self.effects.entries.push(NewEntry { namespace, collection: None, operation: Operation::DropDatabase });
+    }
+
     /// Gives a collection another name. A target that exists is dropped if `drop_target` says so,
     /// otherwise 48. Into another database the documents are inserted anew and the source dropped,
     /// so that whoever watches either database sees what happened in it.

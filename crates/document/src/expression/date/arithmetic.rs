@@ -1,6 +1,8 @@
 //! `$dateAdd`, `$dateSubtract`, `$dateDiff`, `$dateTrunc`.
 
-use super::civil::{Civil, MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, Zone, days_from_civil, days_in_month};
+use super::civil::{
+    Civil, MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, Zone, days_from_civil, days_in_month,
+};
 use super::{instant, zone_arg};
 use crate::error::{Error, Result};
 use crate::expression::operator::{Args, Named};
@@ -131,9 +133,11 @@ pub(super) fn shift(args: Args, sign: i64) -> Result<Option<Value>> {
     }
     let start = date(&args, 0, 5166403, "startDate")?;
     let unit = unit(&args, 1, 5166404, 9)?;
-    let amount = args.get(2).and_then(Number::from_value).and_then(Number::as_whole).ok_or_else(|| {
-        Error::new(5166405, format!("{} expects integer amount of time units", args.op))
-    })?;
+    let amount = args
+        .get(2)
+        .and_then(Number::from_value)
+        .and_then(Number::as_whole)
+        .ok_or_else(|| Error::new(5166405, format!("{} expects integer amount of time units", args.op)))?;
     let Some(zone) = zone_arg(&args, 3)? else { return Ok(Some(Value::Null)) };
     let overflow = || Error::new(5166406, format!("{} overflowed", args.op));
     let amount = amount.checked_mul(sign).ok_or_else(overflow)?;
@@ -226,11 +230,18 @@ fn bin_size(args: &Args) -> Result<i64> {
     let Some(n) = args.get(2).and_then(Number::from_value).and_then(Number::as_whole) else {
         return Err(Error::new(
             5439017,
-            format!("$dateTrunc requires 'binSize' to be a 64-bit integer, but got value '{}' of type {}", value_text(args.get(2)), args.type_of(2)),
+            format!(
+                "$dateTrunc requires 'binSize' to be a 64-bit integer, but got value '{}' of type {}",
+                value_text(args.get(2)),
+                args.type_of(2)
+            ),
         ));
     };
     if n <= 0 {
-        return Err(Error::new(5439018, format!("$dateTrunc requires 'binSize' to be greater than 0, but got value {n}")));
+        return Err(Error::new(
+            5439018,
+            format!("$dateTrunc requires 'binSize' to be greater than 0, but got value {n}"),
+        ));
     }
     Ok(n)
 }

@@ -119,9 +119,7 @@ fn satisfied(branch: RawDoc<'_>, document: RawDoc<'_>) -> Doc {
 }
 
 fn head(clause: &Clause<'_>) -> Doc {
-    Doc::new()
-        .with("operatorName", clause.operator.unwrap_or("$eq"))
-        .with("specifiedAs", clause.as_filter().to_doc())
+    Doc::new().with("operatorName", clause.operator.unwrap_or("$eq")).with("specifiedAs", clause.as_filter().to_doc())
 }
 
 fn explain_field(clause: &Clause<'_>, document: RawDoc<'_>) -> Doc {

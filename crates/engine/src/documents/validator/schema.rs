@@ -50,12 +50,8 @@ fn rule(keyword: &str, argument: Raw<'_>, schema: RawDoc<'_>, object: RawDoc<'_>
     let specified = Doc::new().with(keyword, argument.to_value());
     match (keyword, argument) {
         ("required", Raw::Array(names)) => {
-            let missing: Vec<Value> = names
-                .values()
-                .filter_map(Raw::as_str)
-                .filter(|name| !object.contains(name))
-                .map(Value::from)
-                .collect();
+            let missing: Vec<Value> =
+                names.values().filter_map(Raw::as_str).filter(|name| !object.contains(name)).map(Value::from).collect();
             Doc::new().with("operatorName", keyword).with("specifiedAs", specified).with("missingProperties", missing)
         }
         ("properties", Raw::Document(properties)) => {

@@ -74,9 +74,15 @@ impl Headwater {
     pub(crate) fn prepare(&self, batch: WriteBatch, retry: Retry) -> Result<PreparedBatch> {
         let catalog = self.store().catalog();
         let now = self.applied_time().tick(self.clock().now_ms());
-        let evaluation =
-            Evaluation { clock: self.clock(), applied: now, variables: batch.variables.as_ref() };
+        let evaluation = Evaluation { clock: self.clock(), applied: now, variables: batch.variables.as_ref() };
         let context = evaluation.context(None, None)?;
+        for statement in &batch.statements {
+            if let Write::Update(UpdateStatement { modification: Modification::Pipeline(stages), .. }) =
+                &statement.write
+            {
+                check_stage_shapes(stages)?;
+            }
+        }
         let statements = batch
             .statements
             .into_iter()
@@ -112,9 +118,7 @@ fn prepare_write(
 ) -> Result<PreparedWrite> {
     Ok(match write {
         Write::Insert(document) => PreparedWrite::Insert(prepare_insert(document, context, now)?),
-        Write::Update(update) => {
-            PreparedWrite::Update(Box::new(prepare_update(update, evaluation, collection)?))
-        }
+        Write::Update(update) => PreparedWrite::Update(Box::new(prepare_update(update, evaluation, collection)?)),
         Write::Delete(delete) => PreparedWrite::Delete(Box::new(prepare_delete(delete, evaluation, collection)?)),
     })
 }
@@ -122,6 +126,9 @@ fn prepare_write(
 /// `_id` first (made if absent), `Timestamp(0, 0)` filled in, checked.
 pub(crate) fn prepare_insert(document: DocBuf, context: &Context, now: ClusterTime) -> Result<DocBuf> {
     document::update::check_document(document.as_doc())?;
+    if document.iter().filter(|(name, _)| *name == "_id").nth(1).is_some() {
+        return Err(Error::new(2, "can't have multiple _id fields in one document"));
+    }
     let document = document::update::ensure_id(&document, context);
     Ok(document::update::fill_timestamps(&document, now))
 }
@@ -170,6 +177,31 @@ pub(crate) fn prepare_update(
         }
     };
     Ok(PreparedUpdate { targets: Targets { query, multi: statement.multi }, update, upsert: statement.upsert, context })
+}
+
+/// What is wrong with a pipeline as such is the command's error, not the statement's.
+fn check_stage_shapes(stages: &[DocBuf]) -> Result<()> {
+    for stage in stages {
+        let mut fields = stage.iter();
+        let (Some((name, argument)), None) = (fields.next(), fields.next()) else {
+            return Err(Error::new(40323, "A pipeline stage specification object must contain exactly one field."));
+        };
+        match (name, argument) {
+            ("$facet", Raw::Document(facets)) if !facets.is_empty() => {}
+            ("$facet", _) => {
+                return Err(Error::new(40169, "the $facet specification must be a non-empty object"));
+            }
+            _ => {
+                let parsed = document::pipeline::Pipeline::parse(&[stage.as_doc()], &Context::default());
+                if let Err(error) = parsed
+                    && error.code == 40324
+                {
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_operators(doc: RawDoc<'_>) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use document::DocBuf;
-use document::update::{Outcome, upsert};
+use document::update::{Outcome, UpdateKind, upsert};
 use store::{Change, Collection, Reader, RecordId, Stored, WriteTxn};
 
 use super::super::access::Found;
@@ -53,7 +53,12 @@ pub(super) fn run(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize) -> Re
 }
 
 /// Runs the multi-document statement `index` on these places; what no longer matches is left.
-pub(super) fn run_places(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize, places: &[RecordId]) -> Result<Written> {
+pub(super) fn run_places(
+    txn: &mut WriteTxn,
+    batch: &PreparedBatch,
+    index: usize,
+    places: &[RecordId],
+) -> Result<Written> {
     let statement = &batch.statements[index];
     let Some(target) = target_of(txn, &batch.namespaces[statement.namespace])? else { return Ok(Written::default()) };
     let Some((query, _)) = statement.multi() else { return Ok(Written::default()) };
@@ -74,7 +79,12 @@ pub(super) fn run_places(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize
 }
 
 /// Inserts a prepared document, if the collection's validator lets it.
-pub(crate) fn insert_new(txn: &mut WriteTxn, target: &Target, document: DocBuf, batch: &PreparedBatch) -> Result<RecordId> {
+pub(crate) fn insert_new(
+    txn: &mut WriteTxn,
+    target: &Target,
+    document: DocBuf,
+    batch: &PreparedBatch,
+) -> Result<RecordId> {
     if !batch.bypass_validation
         && let Some(validator) = validator(&target.collection, &batch.context)?
     {
@@ -83,7 +93,12 @@ pub(crate) fn insert_new(txn: &mut WriteTxn, target: &Target, document: DocBuf, 
     Ok(txn.insert(target.collection.id, document)?)
 }
 
-fn run_update(txn: &mut WriteTxn, namespace: &Namespace, update: &PreparedUpdate, batch: &PreparedBatch) -> Result<Written> {
+fn run_update(
+    txn: &mut WriteTxn,
+    namespace: &Namespace,
+    update: &PreparedUpdate,
+    batch: &PreparedBatch,
+) -> Result<Written> {
     if let Some(target) = target_of(txn, namespace)? {
         if update.targets.multi {
             let places = update.targets.query.places(txn, &target.collection)?;
@@ -128,7 +143,10 @@ pub(crate) fn insert_upsert(
     batch: &PreparedBatch,
 ) -> Result<DocBuf> {
     let document = upsert(update.targets.query.filter.as_doc(), &update.update, &update.context)?;
-    let document = document::update::fill_timestamps(&document, batch.now);
+    let document = match update.update.kind() {
+        UpdateKind::Replacement => document::update::fill_timestamps(&document, batch.now),
+        _ => document,
+    };
     let target = insertable(txn, namespace)?;
     insert_new(txn, &target, document.clone(), batch)?;
     Ok(document)
@@ -146,13 +164,9 @@ pub(crate) fn apply_update(
     let (after, change) = match update.update.apply(before, found.details.array_index)? {
         Outcome::Unchanged => return Ok(None),
         Outcome::Updated { document, description } => (document, Change::Update { description: description.to_buf() }),
-        Outcome::Replaced { document } => {
-            (document::update::fill_timestamps(&document, update.context.cluster_time), Change::Replace)
-        }
+        Outcome::Replaced { document } => (document, Change::Replace),
     };
-    if !bypass_validation
-        && let Some(validator) = validator(&target.collection, &update.context)?
-    {
+    if !bypass_validation && let Some(validator) = validator(&target.collection, &update.context)? {
         validator.check(after.as_doc(), Some(before.as_doc()))?;
     }
     txn.replace(target.collection.id, found.stored.record, before, after.clone(), change)?;
