@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::ClusterTime;
 use dataflow::Delta;
 use sql::{Source, SqlError};
-use store::{Direction, LogEntry, Namespace, Reader, Snapshot, Store};
+use store::{Direction, LogEntry, Namespace, Reader as _, Snapshot, Store};
 
 use crate::definition::{Definitions, StreamDefinition};
 use crate::events::{collection_delta, stream_row};
@@ -17,7 +17,6 @@ use crate::view::RunningView;
 const CHUNK_ROWS: usize = 4096;
 
 /// Where the past is read from.
-#[derive(Debug)]
 pub struct Past<'a> {
     pub store: &'a Store,
     pub definitions: &'a Definitions,

@@ -36,10 +36,9 @@ pub struct ViewsOptions {
 }
 
 /// The runtime's handle. Cloning is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Views(Arc<Handle>);
 
-#[derive(Debug)]
 struct Handle {
     store: Store,
     commands: mpsc::UnboundedSender<Command>,

@@ -68,7 +68,7 @@ impl ScanColumns {
             Output::Whole(index) => column(*index),
             Output::Path { document, path, text } => match &found[*document][*path] {
                 None => Datum::Null,
-                Some(json) if *text => sql::functions::json::as_text(json),
+                Some(json) if *text => sql::json::as_text(json.raw()),
                 Some(json) => Datum::Json(json.clone()),
             },
         };

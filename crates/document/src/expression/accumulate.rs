@@ -1,13 +1,17 @@
 //! Accumulators: what `$group` and window functions keep, and `$sum`, `$avg`, … as expressions.
 
 use super::object::Merger;
-use super::operator::{Args, Operator, Shape};
+use super::operator::{Args, Named, Operator, Shape};
 use super::{DoubleDouble, Scope, compare_present, nullish};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::number::Decimal;
 use crate::number::arithmetic::Number;
 use crate::value::Value;
+
+const MEDIAN: Named = Named { fields: &[("input", 40414), ("method", 40414)], not_object: 7436100, unknown: 40415 };
+const PERCENTILE: Named =
+    Named { fields: &[("input", 40414), ("method", 40414), ("p", 40414)], not_object: 7436200, unknown: 40415 };
 
 pub(super) const OPERATORS: &[Operator] = &[
     Operator { name: "$sum", shape: Shape::Any, run: |args, scope| run(args, scope, Accumulator::sum()) },
@@ -23,6 +27,15 @@ pub(super) const OPERATORS: &[Operator] = &[
         name: "$stdDevSamp",
         shape: Shape::Any,
         run: |args, scope| run(args, scope, Accumulator::std_dev(true)),
+    },
+    Operator { name: "$median", shape: Shape::Named(&MEDIAN), run: |args, _| quantiles(args, &[0.5]).map(first) },
+    Operator {
+        name: "$percentile",
+        shape: Shape::Named(&PERCENTILE),
+        run: |args, _| {
+            let points = percentile_points(args.slot(2))?;
+            quantiles(args, &points).map(|values| Some(Value::Array(values)))
+        },
     },
 ];
 
@@ -234,4 +247,21 @@ pub(crate) fn percentiles(mut numbers: Vec<f64>, points: &[f64]) -> Vec<Value> {
         numbers.get(rank.saturating_sub(1)).map_or(Value::Null, |n| Value::Double(*n))
     };
     points.iter().map(pick).collect()
+}
+
+fn first(values: Vec<Value>) -> Option<Value> {
+    values.into_iter().next()
+}
+
+/// `$median` and `$percentile` of one array (or one number).
+fn quantiles(mut args: Args, points: &[f64]) -> Result<Vec<Value>> {
+    if args.get(1).and_then(Value::as_str) != Some("approximate") {
+        return Err(Error::bad_value("Currently only 'approximate' can be used as percentile 'method'."));
+    }
+    let items = match args.take(0) {
+        Some(Value::Array(items)) => items,
+        other => other.into_iter().collect(),
+    };
+    let numbers = items.iter().filter_map(Number::from_value).map(Number::to_f64).filter(|n| !n.is_nan());
+    Ok(percentiles(numbers.collect(), points))
 }

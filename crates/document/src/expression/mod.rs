@@ -339,5 +339,8 @@ pub(crate) fn size_of_value(value: &Value) -> usize {
     shallow_size(value) + below
 }
 
+/// The names of all operators that are table rows.
 #[cfg(test)]
-mod tests;
+pub(crate) fn operator_names() -> impl Iterator<Item = &'static str> {
+    operator::all().keys().copied()
+}

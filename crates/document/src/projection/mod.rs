@@ -293,6 +293,3 @@ fn select_in(doc: &mut Doc, parts: &[&str], index: Option<usize>) -> Result<()> 
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

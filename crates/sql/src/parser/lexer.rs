@@ -19,7 +19,7 @@ pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// How deep the tree of a statement may become: a parenthesis costs 8, an operator 4, AND and OR 1
 /// (long lists of alternatives are common, deep arithmetic is not).
-const MAX_DEPTH_COST: usize = 3000;
+const MAX_DEPTH_COST: usize = 2000;
 
 /// Stands for `EMIT CHANGES`. Private-use characters cannot come from the tokenizer as such.
 pub(super) const EMIT_CHANGES: Token = Token::Char('\u{E000}');

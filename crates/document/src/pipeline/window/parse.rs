@@ -35,7 +35,10 @@ impl SetWindowFields {
                 "sortBy" => sort_by = object()?,
                 "output" => output = Some(object()?),
                 _ => {
-                    return Err(Error::new(40415, format!("BSON field '$setWindowFields.{name}' is an unknown field.")));
+                    return Err(Error::new(
+                        40415,
+                        format!("BSON field '$setWindowFields.{name}' is an unknown field."),
+                    ));
                 }
             }
         }
