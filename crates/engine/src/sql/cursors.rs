@@ -36,7 +36,9 @@ impl Cursors {
             return Err(SqlError::new("42P03", format!("cursor \"{name}\" already exists")));
         }
         if self.0.len() >= MAX_CURSORS {
-            return Err(SqlError::new("53400", format!("more than {MAX_CURSORS} open cursors")).with_hint("Close some."));
+            return Err(
+                SqlError::new("53400", format!("more than {MAX_CURSORS} open cursors")).with_hint("Close some.")
+            );
         }
         Ok(())
     }

@@ -8,11 +8,9 @@
 
 use std::sync::Arc;
 
-use ::sql::parser::statement::{
-    self as ast, CreateChangeStream, FullDocument, FullDocumentBeforeChange, StreamAction,
-};
+use ::sql::parser::statement::{self as ast, CreateChangeStream, FullDocument, FullDocumentBeforeChange, StreamAction};
 use ::sql::parser::{self, Statement};
-use ::sql::{Relation, Row, Source, SqlError};
+use ::sql::{Relation, Row, SqlError};
 use base::ClusterTime;
 use bytes::Bytes;
 use document::DocBuf;
@@ -122,9 +120,9 @@ pub(super) fn stream_of(stored: &StoredDefinition) -> Result<StreamDefinition, S
         filter,
         filter_text: create.filter.as_ref().map(|filter| filter.text.clone()),
         start: stored.start,
-        retention_ms: Some(options.retention.map_or(DEFAULT_RETENTION_MS, |kept| {
-            i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)
-        })),
+        retention_ms: Some(
+            options.retention.map_or(DEFAULT_RETENTION_MS, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
+        ),
         paused: stored.paused,
         statement: stored.statement.clone(),
         options: shown_options(options),

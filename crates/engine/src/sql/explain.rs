@@ -98,7 +98,9 @@ pub(super) fn stream(session: &SqlSession, name: &Name) -> Result<Outcome, SqlEr
         text.push_str("  Per event\n");
         text.push_str(&format!("    Filter: {}\n", filter.split_whitespace().collect::<Vec<_>>().join(" ")));
     }
-    for view in definitions.readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name)) {
+    for view in
+        definitions.readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name))
+    {
         text.push_str(&format!("  Read by materialized view {}.{}\n", view.db, view.name));
     }
     Ok(lines(&text))

@@ -70,11 +70,22 @@ pub struct Executed {
 /// What a statement answers.
 #[derive(Debug)]
 pub enum Outcome {
-    Rows { fields: Vec<Field>, rows: Vec<Row>, tag: String },
+    Rows {
+        fields: Vec<Field>,
+        rows: Vec<Row>,
+        tag: String,
+    },
     /// Endless.
-    Stream { feed: Feed },
-    Copy { source: CopySource, options: Box<CopyOptions> },
-    Command { tag: String },
+    Stream {
+        feed: Feed,
+    },
+    Copy {
+        source: CopySource,
+        options: Box<CopyOptions>,
+    },
+    Command {
+        tag: String,
+    },
     Empty,
 }
 

@@ -141,7 +141,9 @@ pub(super) fn describe(session: &SqlSession, name: &Name) -> Result<Outcome, Sql
     let catalog = session.catalog();
     match catalog.relation(name.db.as_deref(), &name.name) {
         Some(relation) => Ok(table(column_fields(), columns(&relation.columns))),
-        None => describe_stream(session, name).map_err(|_| views::build::missing("relation", &name.name).at(name.position)),
+        None => {
+            describe_stream(session, name).map_err(|_| views::build::missing("relation", &name.name).at(name.position))
+        }
     }
 }
 
@@ -152,16 +154,14 @@ pub(super) fn describe_stream(session: &SqlSession, name: &Name) -> Result<Outco
     let stream = definitions
         .stream(db, &name.name)
         .ok_or_else(|| views::build::missing("change stream", &name.name).at(name.position))?;
-    let mut properties = vec![
-        ("name", format!("{}.{}", stream.db, stream.name)),
-        ("on", scope_text(&stream.scope)),
-    ];
+    let mut properties = vec![("name", format!("{}.{}", stream.db, stream.name)), ("on", scope_text(&stream.scope))];
     properties.extend(stream.options.iter().map(|(name, value)| (name.as_str(), value.clone())));
     if let Some(filter) = &stream.filter_text {
         properties.push(("filter", filter.clone()));
     }
     properties.push(("start", stream.start.to_string()));
-    let readers = definitions.readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name));
+    let readers = definitions
+        .readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name));
     for view in readers {
         properties.push(("read by", format!("{}.{}", view.db, view.name)));
     }

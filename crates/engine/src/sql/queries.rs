@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ::sql::parser::statement::{Query, Rows as RowsStatement, Subscribe, SubscribeSource};
 use ::sql::parser::{self, Statement};
 use ::sql::{Catalog, Datum, Field, Notice, Plan, SqlError, Type};
+use views::ViewDefinition;
 use views::names::SessionCatalog;
 use views::read::{QueryContext, QueryResult};
-use views::ViewDefinition;
 
 use super::binding::{self, Bound};
 use super::feed::{Feed, feed_fields};
@@ -86,9 +86,7 @@ impl SqlSession {
     ) -> Result<Answer, SqlError> {
         match rows {
             RowsStatement::Query(query) => self.answer_query(query, parameters, types, notices).await,
-            RowsStatement::Subscribe(subscribe) => {
-                Ok(Answer::Feed(self.subscribe(subscribe, types, notices).await?))
-            }
+            RowsStatement::Subscribe(subscribe) => Ok(Answer::Feed(self.subscribe(subscribe, types, notices).await?)),
         }
     }
 
@@ -149,7 +147,9 @@ impl SqlSession {
         let name = match &subscribe.source {
             SubscribeSource::Query(query) => {
                 if query.emit_changes {
-                    return Err(SqlError::syntax("SUBSCRIBE follows its query already").with_hint("Leave EMIT CHANGES out."));
+                    return Err(
+                        SqlError::syntax("SUBSCRIBE follows its query already").with_hint("Leave EMIT CHANGES out.")
+                    );
                 }
                 return Ok(Followed::Query(self.bind(query, types)?));
             }

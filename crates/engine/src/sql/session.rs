@@ -242,9 +242,7 @@ impl SqlSession {
         notices: &mut Vec<Notice>,
     ) -> Result<Outcome, SqlError> {
         match statement {
-            Statement::Query(query) => {
-                Ok(outcome_of(self.answer_query(query, parameters, types, notices).await?))
-            }
+            Statement::Query(query) => Ok(outcome_of(self.answer_query(query, parameters, types, notices).await?)),
             Statement::Subscribe(subscribe) => {
                 Ok(Outcome::Stream { feed: self.subscribe(subscribe, types, notices).await? })
             }
@@ -324,9 +322,7 @@ impl SqlSession {
                 Statement::DropChangeStream { names, if_exists, cascade } => {
                     ddl::drop(&engine, &database, names, *if_exists, *cascade).await
                 }
-                Statement::CreateMaterializedView(create) => {
-                    view_ddl::create(&engine, create, &text, catalog).await
-                }
+                Statement::CreateMaterializedView(create) => view_ddl::create(&engine, create, &text, catalog).await,
                 Statement::DropView { names, if_exists, cascade, .. } => {
                     view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await
                 }

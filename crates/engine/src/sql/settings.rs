@@ -47,7 +47,12 @@ const KNOWN: &[Known] = {
         known("default_table_access_method", "heap", Ordinary, "Accepted for scripts."),
         known("default_tablespace", "", Ordinary, "Accepted for scripts."),
         known("default_transaction_isolation", "read committed", Ordinary, "Isolation level of new transactions."),
-        known("default_transaction_read_only", "off", Reported, "Sets the default read-only status of new transactions."),
+        known(
+            "default_transaction_read_only",
+            "off",
+            Reported,
+            "Sets the default read-only status of new transactions.",
+        ),
         known("escape_string_warning", "on", Ordinary, "Accepted for scripts."),
         known("extra_float_digits", "1", Ordinary, "Floats are always shown exactly."),
         known("idle_in_transaction_session_timeout", "0", Ordinary, "Accepted; transactions hold nothing here."),
@@ -281,8 +286,12 @@ fn check(name: &'static str, values: &[String], defaults: &BTreeMap<String, Stri
             "on" => Ok(value),
             _ => Err(SqlError::unsupported("standard_conforming_strings = off")),
         }),
-        "default_transaction_read_only" | "transaction_read_only" | "row_security" | "jit"
-        | "escape_string_warning" | "check_function_bodies" => boolean(name, &joined),
+        "default_transaction_read_only"
+        | "transaction_read_only"
+        | "row_security"
+        | "jit"
+        | "escape_string_warning"
+        | "check_function_bodies" => boolean(name, &joined),
         "default_transaction_isolation" | "transaction_isolation" => {
             only(&["read uncommitted", "read committed", "repeatable read", "serializable"])
         }
@@ -325,7 +334,9 @@ fn date_style(value: &str) -> Result<String, SqlError> {
             "iso" | "default" => {}
             "mdy" | "us" => order = "MDY",
             "dmy" | "ymd" | "european" | "german" | "sql" | "postgres" => {
-                return Err(SqlError::unsupported(format!("DateStyle \"{value}\"")).with_hint("Only 'ISO, MDY' is offered."));
+                return Err(
+                    SqlError::unsupported(format!("DateStyle \"{value}\"")).with_hint("Only 'ISO, MDY' is offered.")
+                );
             }
             _ => return Err(invalid("DateStyle", value)),
         }

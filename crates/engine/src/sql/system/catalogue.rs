@@ -2,7 +2,9 @@
 
 use ::sql::{Datum, Field, Type};
 
-use super::objects::{HEAP, INFORMATION_SCHEMA, Kind, OWNER, Object, Objects, PG_CATALOG, PUBLIC, oid_of, type_of, types};
+use super::objects::{
+    HEAP, INFORMATION_SCHEMA, Kind, OWNER, Object, Objects, PG_CATALOG, PUBLIC, oid_of, type_of, types,
+};
 use super::{int, no, text, yes};
 
 type Found = Vec<Vec<(&'static str, Datum)>>;
@@ -90,7 +92,6 @@ fn classes(object: &Object) -> Found {
             class(index_oid(object), &index_name(object), "i", 403, 1, no()),
         ],
         Kind::MaterializedView => vec![class(object.oid, &object.name, "m", HEAP, object.columns.len(), no())],
-        Kind::Index => Vec::new(),
     }
 }
 
@@ -324,7 +325,10 @@ fn listed_index(table: &Object) -> Vec<(&'static str, Datum)> {
         ("schemaname", text("public")),
         ("tablename", text(&table.name)),
         ("indexname", text(index_name(table))),
-        ("indexdef", text(format!("CREATE UNIQUE INDEX {} ON public.{} USING btree (_id)", index_name(table), table.name))),
+        (
+            "indexdef",
+            text(format!("CREATE UNIQUE INDEX {} ON public.{} USING btree (_id)", index_name(table), table.name)),
+        ),
     ]
 }
 

@@ -15,16 +15,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          char, aggmfinalmodify char, aggsortop oid, aggtranstype oid, aggtransspace int4, aggmtranstype oid, \
          aggmtransspace int4, agginitval text, aggminitval text",
     ),
-    (
-        "pg_catalog",
-        "pg_am",
-        "oid oid, amname name, amhandler regproc, amtype char",
-    ),
-    (
-        "pg_catalog",
-        "pg_attrdef",
-        "oid oid, adrelid oid, adnum int2, adbin text",
-    ),
+    ("pg_catalog", "pg_am", "oid oid, amname name, amhandler regproc, amtype char"),
+    ("pg_catalog", "pg_attrdef", "oid oid, adrelid oid, adnum int2, adbin text"),
     (
         "pg_catalog",
         "pg_attribute",
@@ -34,11 +26,7 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          attgenerated char, attisdropped bool, attislocal bool, attinhcount int4, attcollation oid, attacl \
          text[], attoptions text[], attfdwoptions text[], attmissingval text",
     ),
-    (
-        "pg_catalog",
-        "pg_auth_members",
-        "roleid oid, member oid, grantor oid, admin_option bool",
-    ),
+    ("pg_catalog", "pg_auth_members", "roleid oid, member oid, grantor oid, admin_option bool"),
     (
         "pg_catalog",
         "pg_cast",
@@ -83,26 +71,14 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          datallowconn bool, datconnlimit int4, datfrozenxid int4, datminmxid int4, dattablespace oid, \
          datcollate text, datctype text, daticulocale text, datcollversion text, datacl text[]",
     ),
-    (
-        "pg_catalog",
-        "pg_db_role_setting",
-        "setdatabase oid, setrole oid, setconfig text[]",
-    ),
+    ("pg_catalog", "pg_db_role_setting", "setdatabase oid, setrole oid, setconfig text[]"),
     (
         "pg_catalog",
         "pg_depend",
         "classid oid, objid oid, objsubid int4, refclassid oid, refobjid oid, refobjsubid int4, deptype char",
     ),
-    (
-        "pg_catalog",
-        "pg_description",
-        "objoid oid, classoid oid, objsubid int4, description text",
-    ),
-    (
-        "pg_catalog",
-        "pg_enum",
-        "oid oid, enumtypid oid, enumsortorder float4, enumlabel name",
-    ),
+    ("pg_catalog", "pg_description", "objoid oid, classoid oid, objsubid int4, description text"),
+    ("pg_catalog", "pg_enum", "oid oid, enumtypid oid, enumsortorder float4, enumlabel name"),
     (
         "pg_catalog",
         "pg_event_trigger",
@@ -126,16 +102,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
         "oid oid, srvname name, srvowner oid, srvfdw oid, srvtype text, srvversion text, srvacl text[], \
          srvoptions text[]",
     ),
-    (
-        "pg_catalog",
-        "pg_foreign_table",
-        "ftrelid oid, ftserver oid, ftoptions text[]",
-    ),
-    (
-        "pg_catalog",
-        "pg_group",
-        "groname name, grosysid oid, grolist oid[]",
-    ),
+    ("pg_catalog", "pg_foreign_table", "ftrelid oid, ftserver oid, ftoptions text[]"),
+    ("pg_catalog", "pg_group", "groname name, grosysid oid, grolist oid[]"),
     (
         "pg_catalog",
         "pg_index",
@@ -144,16 +112,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          bool, indcheckxmin bool, indisready bool, indislive bool, indisreplident bool, indkey int2[], \
          indcollation oid[], indclass oid[], indoption int2[], indexprs text, indpred text",
     ),
-    (
-        "pg_catalog",
-        "pg_indexes",
-        "schemaname name, tablename name, indexname name, tablespace name, indexdef text",
-    ),
-    (
-        "pg_catalog",
-        "pg_inherits",
-        "inhrelid oid, inhparent oid, inhseqno int4, inhdetachpending bool",
-    ),
+    ("pg_catalog", "pg_indexes", "schemaname name, tablename name, indexname name, tablespace name, indexdef text"),
+    ("pg_catalog", "pg_inherits", "inhrelid oid, inhparent oid, inhseqno int4, inhdetachpending bool"),
     (
         "pg_catalog",
         "pg_language",
@@ -173,11 +133,7 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
         "schemaname name, matviewname name, matviewowner name, tablespace name, hasindexes bool, ispopulated \
          bool, definition text",
     ),
-    (
-        "pg_catalog",
-        "pg_namespace",
-        "oid oid, nspname name, nspowner oid, nspacl text[]",
-    ),
+    ("pg_catalog", "pg_namespace", "oid oid, nspname name, nspowner oid, nspacl text[]"),
     (
         "pg_catalog",
         "pg_opclass",
@@ -225,16 +181,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
         "oid oid, pubname name, pubowner oid, puballtables bool, pubinsert bool, pubupdate bool, pubdelete \
          bool, pubtruncate bool, pubviaroot bool",
     ),
-    (
-        "pg_catalog",
-        "pg_publication_namespace",
-        "oid oid, pnpubid oid, pnnspid oid",
-    ),
-    (
-        "pg_catalog",
-        "pg_publication_rel",
-        "oid oid, prpubid oid, prrelid oid, prqual text, prattrs int2[]",
-    ),
+    ("pg_catalog", "pg_publication_namespace", "oid oid, pnpubid oid, pnnspid oid"),
+    ("pg_catalog", "pg_publication_rel", "oid oid, prpubid oid, prrelid oid, prqual text, prattrs int2[]"),
     (
         "pg_catalog",
         "pg_range",
@@ -254,11 +202,7 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          bool, rolreplication bool, rolconnlimit int4, rolpassword text, rolvaliduntil timestamptz, \
          rolbypassrls bool, rolconfig text[], oid oid",
     ),
-    (
-        "pg_catalog",
-        "pg_seclabel",
-        "objoid oid, classoid oid, objsubid int4, provider text, label text",
-    ),
+    ("pg_catalog", "pg_seclabel", "objoid oid, classoid oid, objsubid int4, provider text, label text"),
     (
         "pg_catalog",
         "pg_sequence",
@@ -272,11 +216,7 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
          vartype text, source text, min_val text, max_val text, enumvals text[], boot_val text, reset_val \
          text, sourcefile text, sourceline int4, pending_restart bool",
     ),
-    (
-        "pg_catalog",
-        "pg_shdescription",
-        "objoid oid, classoid oid, description text",
-    ),
+    ("pg_catalog", "pg_shdescription", "objoid oid, classoid oid, description text"),
     (
         "pg_catalog",
         "pg_stat_activity",
@@ -298,11 +238,7 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
         "schemaname name, tablename name, tableowner name, tablespace name, hasindexes bool, hasrules bool, \
          hastriggers bool, rowsecurity bool",
     ),
-    (
-        "pg_catalog",
-        "pg_tablespace",
-        "oid oid, spcname name, spcowner oid, spcacl text[], spcoptions text[]",
-    ),
+    ("pg_catalog", "pg_tablespace", "oid oid, spcname name, spcowner oid, spcacl text[], spcoptions text[]"),
     (
         "pg_catalog",
         "pg_trigger",
@@ -327,16 +263,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
         "usename name, usesysid oid, usecreatedb bool, usesuper bool, userepl bool, usebypassrls bool, passwd \
          text, valuntil timestamptz, useconfig text[]",
     ),
-    (
-        "pg_catalog",
-        "pg_user_mapping",
-        "oid oid, umuser oid, umserver oid, umoptions text[]",
-    ),
-    (
-        "pg_catalog",
-        "pg_views",
-        "schemaname name, viewname name, viewowner name, definition text",
-    ),
+    ("pg_catalog", "pg_user_mapping", "oid oid, umuser oid, umserver oid, umoptions text[]"),
+    ("pg_catalog", "pg_views", "schemaname name, viewname name, viewowner name, definition text"),
     (
         "information_schema",
         "character_sets",

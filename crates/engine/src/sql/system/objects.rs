@@ -23,8 +23,6 @@ const FIRST_FREE: i64 = 16_384;
 pub(super) enum Kind {
     Table,
     MaterializedView,
-    /// A unique index on `_id`, of a collection.
-    Index,
 }
 
 /// A relation of the database.

@@ -93,7 +93,10 @@ fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec
         ("database", text(&stream.db)),
         ("stream_name", text(&stream.name)),
         ("watches", text(scope_text(&stream.scope))),
-        ("operation_types", text(if stream.operation_types.is_empty() { "all".to_owned() } else { stream.operation_types.join(", ") })),
+        (
+            "operation_types",
+            text(if stream.operation_types.is_empty() { "all".to_owned() } else { stream.operation_types.join(", ") }),
+        ),
         ("filter", stream.filter_text.as_ref().map_or(Datum::Null, text)),
         ("full_document", Datum::Bool(stream.images.full_document)),
         ("full_document_before_change", Datum::Bool(stream.images.before_change)),

@@ -1,0 +1,1 @@
+//! Sessions against a database of their own.
