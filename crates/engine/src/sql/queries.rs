@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ::sql::parser::statement::{Query, Rows as RowsStatement, Subscribe, SubscribeSource};
 use ::sql::parser::{self, Statement};
-use ::sql::{Catalog, Datum, Field, Notice, Plan, SqlError, Type};
+use ::sql::plan::SetOperation;
+use ::sql::{Catalog, Datum, Field, Notice, Plan, Source, SqlError, Type};
 use views::ViewDefinition;
 use views::names::SessionCatalog;
 use views::read::{QueryContext, QueryResult};
@@ -134,16 +135,27 @@ impl SqlSession {
                     SubscribeSource::Query(query) => query.text.as_str(),
                     SubscribeSource::Name(name) => name.name.as_str(),
                 };
-                self.follow_plan(&bound, text, subscribe.snapshot, subscribe.progress).await
+                // After a token, what is there already is what was missed.
+                let snapshot = subscribe.snapshot || subscribe.as_of.is_some();
+                self.follow_plan(&bound, text, snapshot, subscribe.progress).await
             }
         }
     }
 
     fn followed(&self, subscribe: &Subscribe, types: &[Option<Type>]) -> Result<Followed, SqlError> {
-        if subscribe.as_of.is_some() {
-            return Err(SqlError::unsupported("AS OF in SUBSCRIBE")
-                .with_hint("Subscribe to a query over CHANGE_STREAM('s') SINCE 'token'."));
-        }
+        let followed = self.followed_from_start(subscribe, types)?;
+        let Some(token) = &subscribe.as_of else { return Ok(followed) };
+        let resumed = match followed {
+            Followed::Query(bound) => after(&bound.plan, token).map(|plan| Followed::Query(Bound { plan, ..bound })),
+            Followed::View { .. } => None,
+        };
+        resumed.ok_or_else(|| {
+            SqlError::unsupported("AS OF TOKEN over anything but the events of change streams")
+                .with_hint("Subscribe with a snapshot, or to a query without aggregates over CHANGE_STREAM('s').")
+        })
+    }
+
+    fn followed_from_start(&self, subscribe: &Subscribe, types: &[Option<Type>]) -> Result<Followed, SqlError> {
         let name = match &subscribe.source {
             SubscribeSource::Query(query) => {
                 if query.emit_changes {
@@ -194,6 +206,47 @@ impl SqlSession {
         let subscription = engine.sql().views.subscribe_query(definition, snapshot).await?;
         Ok(Feed::new(subscription, progress, Some(interest)))
     }
+}
+
+/// The same query over the events after a token, where that gives exactly the rows that come after
+/// it: every row stems from one event of a stream.
+fn after(plan: &Arc<Plan>, token: &str) -> Option<Arc<Plan>> {
+    let plan = match &**plan {
+        Plan::Scan { source: Source::Stream { db, name, since: None, up_to }, columns, fields } => Plan::Scan {
+            source: Source::Stream {
+                db: db.clone(),
+                name: name.clone(),
+                since: Some(token.to_owned()),
+                up_to: up_to.clone(),
+            },
+            columns: columns.clone(),
+            fields: fields.clone(),
+        },
+        Plan::Filter { input, predicate } if !predicate.reads_now() => {
+            Plan::Filter { input: after(input, token)?, predicate: predicate.clone() }
+        }
+        Plan::Project { input, exprs, fields } => {
+            Plan::Project { input: after(input, token)?, exprs: exprs.clone(), fields: fields.clone() }
+        }
+        Plan::FlatMap { input, function, args, outer, ordinality, fields } => Plan::FlatMap {
+            input: after(input, token)?,
+            function: *function,
+            args: args.clone(),
+            outer: *outer,
+            ordinality: *ordinality,
+            fields: fields.clone(),
+        },
+        Plan::Sort { input, .. } => return after(input, token),
+        Plan::SetOp { operation: SetOperation::Union, all: true, left, right, fields } => Plan::SetOp {
+            operation: SetOperation::Union,
+            all: true,
+            left: after(left, token)?,
+            right: after(right, token)?,
+            fields: fields.clone(),
+        },
+        _ => return None,
+    };
+    Some(Arc::new(plan))
 }
 
 /// A text that we wrote ourselves, as a query.

@@ -86,6 +86,12 @@ impl SqlRuntime {
     }
 }
 
+impl Drop for SqlRuntime {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn open_error(error: ::sql::SqlError) -> Error {
     Error::unavailable(format!("the SQL catalogue cannot be opened: {}", error.message))
 }

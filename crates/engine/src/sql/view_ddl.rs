@@ -7,6 +7,7 @@ use ::sql::parser::statement::{self as ast, CreateView, Name};
 use ::sql::{Datum, Expr, Field, Notice, Plan, Source, SqlError};
 use dataflow::OnError;
 use views::definition::{DefinitionKind, StoredDefinition};
+use views::events::StreamBounds;
 use views::names::SessionCatalog;
 use views::read::{QueryContext, evaluate};
 use views::{Definitions, ViewDefinition};
@@ -40,6 +41,9 @@ pub(super) fn maintained(plan: &Arc<Plan>) -> Result<Arc<Plan>, SqlError> {
     if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
+    }
+    for source in plan.sources() {
+        StreamBounds::of(&source)?;
     }
     match &**plan {
         Plan::Limit { input, offset, limit } => {
