@@ -31,6 +31,7 @@
 //! Read next: `documents/mod.rs`, `cursor.rs`, `sessions.rs`, `error.rs`.
 
 pub mod documents;
+pub mod sql;
 
 mod cursor;
 mod error;
@@ -46,6 +47,10 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
+pub use sql::{
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
+    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+};
 pub use store::{LogRetention, Namespace, SyncMode};
 
 /// How a database is opened.
@@ -90,6 +95,7 @@ struct Inner {
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
+    sql: sql::SqlRuntime,
 }
 
 impl Headwater {
@@ -106,12 +112,15 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, emptied: Default::default() }) })
+        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        let emptied = Default::default();
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, emptied, growth, sql }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
+        self.inner.sql.close();
         self.inner.store.close();
     }
 
@@ -142,6 +151,10 @@ impl Headwater {
 
     pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
         Arc::clone(&self.inner.growth)
+    }
+
+    pub(crate) fn sql(&self) -> &sql::SqlRuntime {
+        &self.inner.sql
     }
 
     pub(crate) fn hub(&self) -> &Hub {
