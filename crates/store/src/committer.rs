@@ -178,6 +178,11 @@ impl Group {
             let next = Some(Arc::clone(catalog));
             shared.catalogs.store(Arc::new(Catalogs { current: Arc::clone(&current), next }));
         }
+        if let Some((position, bytes)) = prepared.log_removed {
+            // Before it happens, so that a reader that misses the entries also finds out why.
+            shared.log.set_removed(position);
+            shared.log.shrunk(bytes);
+        }
         self.dirty = true;
         if let Err(error) = shared.kv.commit(prepared.batch) {
             shared.poison(&error);
@@ -189,10 +194,6 @@ impl Group {
         shared.applied.store(prepared.applied.0, Ordering::Release);
         shared.evicted.lock().extend(prepared.evicted);
         shared.log.appended(prepared.log_bytes);
-        if let Some((position, bytes)) = prepared.log_removed {
-            shared.log.set_removed(position);
-            shared.log.shrunk(bytes);
-        }
         self.bytes += prepared.log_bytes;
         self.entries.extend(prepared.entries);
         Ok(())
