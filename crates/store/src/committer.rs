@@ -106,10 +106,11 @@ fn commit_groups(shared: &Arc<Shared>, inbox: &Inbox) {
     while inbox.take_group(&mut group).is_some() {
         Group::default().commit(shared, inbox, &mut group);
     }
-    if shared.check_healthy().is_ok()
-        && let Err(error) = shared.kv.sync()
-    {
-        shared.poison(&error);
+    if shared.check_healthy().is_ok() {
+        match shared.kv.sync() {
+            Ok(()) => shared.kv.settle(),
+            Err(error) => shared.poison(&error),
+        }
     }
 }
 
