@@ -43,7 +43,41 @@ pub(super) fn register(r: &mut Registry) {
     r.strict("!~(text, text) -> bool", |args, _| matches(args, "").map(|m| Datum::Bool(!m)));
     r.strict("~*(text, text) -> bool", |args, _| matches(args, "i").map(Datum::Bool));
     r.strict("!~*(text, text) -> bool", |args, _| matches(args, "i").map(|m| Datum::Bool(!m)));
+    r.strict("like_escape(text, text) -> text", |args, _| {
+        let escape = escape_character(&args[1])?;
+        let mut out = String::new();
+        for step in like_pattern(args[0].as_text()?, escape)? {
+            match step {
+                Step::Any => out.push('%'),
+                Step::One => out.push('_'),
+                Step::Literal(c) => {
+                    if matches!(c, '%' | '_' | '\\') {
+                        out.push('\\');
+                    }
+                    out.push(c);
+                }
+            }
+        }
+        Ok(Datum::text(out))
+    });
+    r.strict("similar_to_escape(text) -> text", |args, _| {
+        Ok(Datum::text(similar_pattern(args[0].as_text()?, Some('\\'))))
+    });
+    r.strict("similar_to_escape(text, text) -> text", |args, _| {
+        Ok(Datum::text(similar_pattern(args[0].as_text()?, escape_character(&args[1])?)))
+    });
     expressions(r);
+}
+
+/// The escape character of a pattern; none if the text is empty.
+fn escape_character(escape: &Datum) -> Result<Option<char>> {
+    let mut chars = escape.as_text()?.chars();
+    let first = chars.next();
+    if chars.next().is_some() {
+        return Err(SqlError::new("22019", "invalid escape string")
+            .with_hint("Escape string must be empty or one character."));
+    }
+    Ok(first)
 }
 
 fn expressions(r: &mut Registry) {
@@ -75,18 +109,7 @@ fn expressions(r: &mut Registry) {
 }
 
 fn like(args: &[Datum], ignore_case: bool) -> Result<bool> {
-    let escape = match args.get(2) {
-        None => Some('\\'),
-        Some(escape) => {
-            let mut chars = escape.as_text()?.chars();
-            let first = chars.next();
-            if chars.next().is_some() {
-                return Err(SqlError::new("22019", "invalid escape string")
-                    .with_hint("Escape string must be empty or one character."));
-            }
-            first
-        }
-    };
+    let escape = args.get(2).map_or(Ok(Some('\\')), escape_character)?;
     let (text, pattern) = (args[0].as_text()?, args[1].as_text()?);
     if ignore_case {
         let pattern = like_pattern(&pattern.to_lowercase(), escape)?;
@@ -391,18 +414,7 @@ fn split(args: &[Datum], flags: &str) -> Result<Datum> {
 }
 
 fn similar(args: &[Datum]) -> Result<Datum> {
-    let escape = match args.get(2) {
-        None => Some('\\'),
-        Some(escape) => {
-            let mut chars = escape.as_text()?.chars();
-            let first = chars.next();
-            if chars.next().is_some() {
-                return Err(SqlError::new("22019", "invalid escape string")
-                    .with_hint("Escape string must be empty or one character."));
-            }
-            first
-        }
-    };
+    let escape = args.get(2).map_or(Ok(Some('\\')), escape_character)?;
     let pattern = similar_pattern(args[1].as_text()?, escape);
     Ok(Datum::Bool(compile(&pattern, "")?.is_match(args[0].as_text()?)))
 }
