@@ -11,9 +11,8 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 fn evaluate(text: &str) -> Result<String, sql::SqlError> {
-    let mut parser = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(text)
-        .map_err(|e| sql::SqlError::syntax(e.to_string()))?;
+    let mut parser =
+        Parser::new(&PostgreSqlDialect {}).try_with_sql(text).map_err(|e| sql::SqlError::syntax(e.to_string()))?;
     let ast = parser.parse_expr().map_err(|e| sql::SqlError::syntax(e.to_string()))?;
     let expr = bind::bind(&ast)?;
     let value = expr.eval(&[], &bind::context())?;

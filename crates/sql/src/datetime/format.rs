@@ -183,9 +183,7 @@ pub fn pieces(template: &str) -> Vec<Piece> {
             (fill, rest) = (false, after);
             continue;
         }
-        if let Some(after) =
-            ["FX", "fx", "TM", "tm"].iter().find_map(|prefix| rest.strip_prefix(prefix))
-        {
+        if let Some(after) = ["FX", "fx", "TM", "tm"].iter().find_map(|prefix| rest.strip_prefix(prefix)) {
             // Templates are read strictly or loosely alike; names have one language.
             if rest.starts_with(['T', 't']) {
                 fill = false;

@@ -111,7 +111,7 @@ fn name<'a>(text: &'a str, names: &[&str], whole: bool, what: &str) -> Result<(i
 }
 
 fn read_field<'a>(pattern: Pattern, text: &'a str, tight: bool, found: &mut Found) -> Result<&'a str> {
-    let mut number = |most: usize, what: &str| digits(text, most, tight, what);
+    let number = |most: usize, what: &str| digits(text, most, tight, what);
     let rest;
     match pattern {
         Pattern::Year(width) => {
@@ -203,8 +203,7 @@ fn some((n, rest): (i64, &str)) -> (Option<i64>, &str) {
 }
 
 fn finish(found: &Found, text: &str) -> Result<Read> {
-    let out_of_range =
-        || SqlError::new("22008", format!("date/time field value out of range: \"{text}\""));
+    let out_of_range = || SqlError::new("22008", format!("date/time field value out of range: \"{text}\""));
     let mut year = found.year.unwrap_or_else(|| found.century.map_or(0, |century| (century - 1) * 100 + 1));
     if found.before_christ {
         year = 1 - year;

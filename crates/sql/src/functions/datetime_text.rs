@@ -46,9 +46,7 @@ pub(super) fn register(r: &mut Registry) {
         let found = read::read(args[0].as_text()?, args[1].as_text()?)?;
         let local = i128::from(found.days) * i128::from(datetime::DAY_US) + i128::from(found.time_us);
         let us = match found.offset {
-            Some(offset) => {
-                datetime::check_timestamp(local - i128::from(offset) * i128::from(datetime::SECOND_US))?
-            }
+            Some(offset) => datetime::check_timestamp(local - i128::from(offset) * i128::from(datetime::SECOND_US))?,
             None => zone::to_instant(datetime::check_timestamp(local)?, ctx.time_zone)?,
         };
         Ok(Datum::Timestamp(us))

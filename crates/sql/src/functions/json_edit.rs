@@ -182,13 +182,7 @@ fn edit_value(
     }
 }
 
-fn edit_object(
-    writer: &mut DocWriter,
-    doc: RawDoc<'_>,
-    path: &[&str],
-    depth: usize,
-    edit: Edit<'_>,
-) -> Result<()> {
+fn edit_object(writer: &mut DocWriter, doc: RawDoc<'_>, path: &[&str], depth: usize, edit: Edit<'_>) -> Result<()> {
     let (key, last) = (path[depth], depth + 1 == path.len());
     let mut found = false;
     for (name, item) in doc.iter() {
@@ -216,13 +210,7 @@ fn edit_object(
     Ok(())
 }
 
-fn edit_array(
-    writer: &mut DocWriter,
-    array: RawDoc<'_>,
-    path: &[&str],
-    depth: usize,
-    edit: Edit<'_>,
-) -> Result<()> {
+fn edit_array(writer: &mut DocWriter, array: RawDoc<'_>, path: &[&str], depth: usize, edit: Edit<'_>) -> Result<()> {
     let (key, last) = (path[depth], depth + 1 == path.len());
     let wanted: i64 = key.parse::<i32>().map(i64::from).map_err(|_| {
         SqlError::new("22P02", format!("path element at position {} is not an integer: \"{key}\"", depth + 1))

@@ -13,9 +13,7 @@ use crate::json::build;
 
 pub(super) fn register(r: &mut Registry) {
     let functions: [(&str, &str, PlainEval); 4] = [
-        ("jsonb_path_exists", "bool", |args, _| {
-            silent(args, run(args).map(|found| Datum::Bool(!found.is_empty())))
-        }),
+        ("jsonb_path_exists", "bool", |args, _| silent(args, run(args).map(|found| Datum::Bool(!found.is_empty())))),
         ("jsonb_path_match", "bool", |args, _| silent(args, run(args).and_then(|found| predicate(&found)))),
         ("jsonb_path_query_first", "json", |args, _| {
             silent(args, run(args).map(|found| found.into_iter().next().map_or(Datum::Null, Datum::Json)))

@@ -137,10 +137,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn run(mut self) -> String {
         let template = self.template;
-        let has_own_sign = template
-            .pieces
-            .iter()
-            .any(|p| matches!(p, Piece::Sign | Piece::Minus | Piece::Plus | Piece::PlusMinus));
+        let has_own_sign =
+            template.pieces.iter().any(|p| matches!(p, Piece::Sign | Piece::Minus | Piece::Plus | Piece::PlusMinus));
         let first_digit = template.pieces.iter().position(|p| matches!(p, Piece::Digit(_) | Piece::Point));
         let leading_sign = template
             .pieces
@@ -157,7 +155,8 @@ impl Writer<'_> {
             (false, false, _, false) if template.fill => " ",
             _ => "",
         };
-        let zeros_from = template.pieces.iter().filter(|p| matches!(p, Piece::Digit(_))).position(|p| *p == Piece::Digit(true));
+        let zeros_from =
+            template.pieces.iter().filter(|p| matches!(p, Piece::Digit(_))).position(|p| *p == Piece::Digit(true));
         let blank_before = template.before - self.whole.len().min(template.before);
         // Without digits after the point, a zero is written as one.
         let shows_zero = template.after == 0 && self.whole.is_empty();

@@ -71,9 +71,7 @@ pub fn bind(expr: &ast::Expr) -> Result<Expr> {
         AnyOp { left, compare_op, right, .. } => quantified(left, compare_op, right, false),
         AllOp { left, compare_op, right } => quantified(left, compare_op, right, true),
         Array(array) => array_of(array.elem.iter().map(bind).collect::<Result<_>>()?),
-        Tuple(items) => {
-            Ok(Expr::new(ExprKind::Record(items.iter().map(bind).collect::<Result<_>>()?), Type::Record))
-        }
+        Tuple(items) => Ok(Expr::new(ExprKind::Record(items.iter().map(bind).collect::<Result<_>>()?), Type::Record)),
         Case { operand, conditions, else_result, .. } => case(operand.as_deref(), conditions, else_result.as_deref()),
         AtTimeZone { timestamp, time_zone } => call("timezone", vec![bind(time_zone)?, bind(timestamp)?]),
         Extract { field, expr, .. } => {
@@ -257,7 +255,8 @@ fn quantified(left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, all: boo
     let resolved = functions::resolve_operator(&op.to_string(), Some(&input.ty), element)?;
     let input = coerced(input, &resolved.parameter_types[0])?;
     let array = coerced(array, &Type::array_of(resolved.parameter_types[1].clone()))?;
-    let kind = ExprKind::Quantified { function: resolved.function, input: Box::new(input), array: Box::new(array), all };
+    let kind =
+        ExprKind::Quantified { function: resolved.function, input: Box::new(input), array: Box::new(array), all };
     Ok(Expr::new(kind, Type::Bool))
 }
 

@@ -305,12 +305,12 @@ impl Evaluator<'_> {
             Predicate::Compare(left, comparison, right) => {
                 self.any_pair(left, right, scope, |a, b| compare(a, *comparison, b))
             }
-            Predicate::StartsWith(left, right) => self.any_pair(left, right, scope, |a, b| {
-                match (Plain::of(a.raw()), Plain::of(b.raw())) {
+            Predicate::StartsWith(left, right) => {
+                self.any_pair(left, right, scope, |a, b| match (Plain::of(a.raw()), Plain::of(b.raw())) {
                     (Plain::String(text), Plain::String(start)) => Some(text.starts_with(start.as_ref())),
                     _ => None,
-                }
-            }),
+                })
+            }
             Predicate::LikeRegex(node, pattern, flags) => {
                 let regex = crate::functions::pattern::compile(pattern, flags).ok()?;
                 self.any(self.node(node, scope).ok()?, |item| match Plain::of(item.raw()) {
@@ -389,7 +389,8 @@ fn descend(item: &Json, level: u32, from: u32, to: u32, out: &mut Vec<Json>) {
     if out.len() > MAX_ITEMS {
         return;
     }
-    let children: Vec<Json> = item.container().map_or_else(Vec::new, |doc| doc.values().map(|v| item.share(v)).collect());
+    let children: Vec<Json> =
+        item.container().map_or_else(Vec::new, |doc| doc.values().map(|v| item.share(v)).collect());
     let is_leaf = children.is_empty();
     if level >= from && (from != u32::MAX || is_leaf) || from == u32::MAX && is_leaf {
         out.push(item.clone());

@@ -102,8 +102,8 @@ enum Token {
 }
 
 const SYMBOLS: [&str; 31] = [
-    "**", "&&", "||", "==", "!=", "<>", "<=", ">=", "$", "@", ".", "*", "[", "]", "(", ")", "{", "}", "?", ",", "<", ">",
-    "!", "+", "-", "/", "%", "=", ":", ";", "&",
+    "**", "&&", "||", "==", "!=", "<>", "<=", ">=", "$", "@", ".", "*", "[", "]", "(", ")", "{", "}", "?", ",", "<",
+    ">", "!", "+", "-", "/", "%", "=", ":", ";", "&",
 ];
 
 fn syntax(text: &str) -> SqlError {
@@ -123,7 +123,10 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
         } else if c.is_ascii_digit() || c == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit()) {
             let end = number_end(rest);
             if rest[end..].starts_with(|c: char| c.is_alphabetic() || c == '_') {
-                return Err(SqlError::new("42601", format!("trailing junk after numeric literal in jsonpath \"{text}\"")));
+                return Err(SqlError::new(
+                    "42601",
+                    format!("trailing junk after numeric literal in jsonpath \"{text}\""),
+                ));
             }
             tokens.push(Token::Number(rest[..end].to_owned()));
             rest = &rest[end..];
