@@ -46,8 +46,9 @@ impl Binder<'_> {
         let ctes = self.ctes.len();
         let (ordered, limit, offset) = self.bind_parts(query, None)?;
         self.ctes.truncate(ctes);
-        let bound = self.present(ordered, limit, offset)?;
-        self.known(bound)
+        let Ordered { bound, order } = ordered;
+        let ordered = Ordered { bound: self.known(bound)?, order };
+        self.present(ordered, limit, offset)
     }
 
     /// A query inside another one.
