@@ -166,8 +166,9 @@ impl Binder<'_> {
                 let first = named.next();
                 if let Some(item) = first {
                     if named.any(|other| !marks::same(&other.expr, &item.expr)) {
-                        return Err(SqlError::new("42702", format!("GROUP BY \"{name}\" is ambiguous"))
-                            .at(self.at(ident.span)));
+                        return Err(
+                            SqlError::new("42702", format!("GROUP BY \"{name}\" is ambiguous")).at(self.at(ident.span))
+                        );
                     }
                     return self.item_expr(item);
                 }

@@ -19,7 +19,10 @@ pub(super) enum Ref {
     /// A column of the input row.
     Local(usize),
     /// A column of the query `level` (from 1) levels out.
-    Outer { level: usize, column: usize },
+    Outer {
+        level: usize,
+        column: usize,
+    },
     /// The n-th entry of the query's lists, see `select::State`.
     Aggregate(usize),
     Window(usize),
@@ -142,9 +145,7 @@ pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
         Cast { input, .. } | Not(input) | IsNull(input) => vec![input],
         And(list) | Or(list) | Coalesce(list) | Array(list) | Record(list) => list.iter().collect(),
         NotDistinct(a, b) => vec![a, b],
-        Case { branches, otherwise } => {
-            branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect()
-        }
+        Case { branches, otherwise } => branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect(),
         InList { input, list, .. } => std::iter::once(&**input).chain(list).collect(),
         Quantified { input, array, .. } => vec![input, array],
         Subscript { array, index } => vec![array, index],

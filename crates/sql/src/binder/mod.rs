@@ -153,7 +153,12 @@ pub fn bind_filter(
 }
 
 /// Binds an expression that reads no row, such as EXECUTE's arguments.
-pub fn bind_constant(expr: &Predicate, ty: Option<&Type>, catalog: &dyn Catalog, options: &BindOptions) -> Result<Expr> {
+pub fn bind_constant(
+    expr: &Predicate,
+    ty: Option<&Type>,
+    catalog: &dyn Catalog,
+    options: &BindOptions,
+) -> Result<Expr> {
     let mut binder = Binder::new(catalog, options, expr.source.clone());
     let scope = Scope::default();
     let mut state = select::State::default();

@@ -158,6 +158,14 @@ impl Binder<'_> {
     // ---- unary ---------------------------------------------------------------------------------
 
     pub(super) fn unary(&mut self, op: &UnaryOperator, ast: &ast::Expr, env: &mut Env<'_, '_>) -> Result<Expr> {
+        // In PostgreSQL a sign binds tighter than `^`: -2 ^ 2 is 4. The grammar has it the other way.
+        if let (UnaryOperator::Minus | UnaryOperator::Plus, ast::Expr::BinaryOp { left, op: power, right }) = (op, ast)
+            && *power == BinaryOperator::PGExp
+        {
+            let base = Operand { expr: self.unary(op, left, env)?, named: false };
+            let exponent = self.operand(right, env)?;
+            return self.combine(base, "^", exponent);
+        }
         let symbol = match op {
             UnaryOperator::Not => {
                 let expr = self.bind_expr(ast, env)?;

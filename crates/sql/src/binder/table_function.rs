@@ -137,7 +137,8 @@ impl Binder<'_> {
             })
             .collect();
         if exprs.len() != expected || args.len() != expected {
-            let usage = if name == "hop" { "HOP(relation, time, slide, width)" } else { "TUMBLE(relation, time, width)" };
+            let usage =
+                if name == "hop" { "HOP(relation, time, slide, width)" } else { "TUMBLE(relation, time, width)" };
             return Err(SqlError::new("42883", format!("wrong number of arguments for {name}"))
                 .with_hint(format!("Use {usage}.")));
         }
@@ -193,10 +194,12 @@ impl Binder<'_> {
                 let (bound, _, name) = self.bind_relation(&ast::ObjectName::from(idents.clone()), parent)?;
                 Ok((bound, name))
             }
-            ast::Expr::Function(function) if function_name(&function.name)? == "change_stream" => match &function.args {
-                FunctionArguments::List(list) => Ok((self.change_stream(&list.args)?, "change_stream".into())),
-                _ => Err(SqlError::syntax("CHANGE_STREAM takes the name of a stream")),
-            },
+            ast::Expr::Function(function) if function_name(&function.name)? == "change_stream" => {
+                match &function.args {
+                    FunctionArguments::List(list) => Ok((self.change_stream(&list.args)?, "change_stream".into())),
+                    _ => Err(SqlError::syntax("CHANGE_STREAM takes the name of a stream")),
+                }
+            }
             ast::Expr::Subquery(query) => {
                 let ordered = self.bind_query(query, parent)?;
                 Ok((self.known(ordered.without_order())?, "subquery".into()))
@@ -392,4 +395,3 @@ fn string(expr: &ast::Expr) -> Result<String> {
         _ => Err(SqlError::syntax("a string literal is expected here")),
     }
 }
-

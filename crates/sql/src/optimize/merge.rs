@@ -20,8 +20,7 @@ fn merge_node(plan: &Arc<Plan>, readers: &Readers, done: &mut Done) -> Arc<Plan>
     if let Some(node) = done.get(&Arc::as_ptr(plan)) {
         return node.clone();
     }
-    let inputs: Vec<Arc<Plan>> =
-        plan.inputs().into_iter().map(|input| merge_node(input, readers, done)).collect();
+    let inputs: Vec<Arc<Plan>> = plan.inputs().into_iter().map(|input| merge_node(input, readers, done)).collect();
     let shared_input = plan.inputs().first().is_some_and(|input| readers.is_shared(input));
     let node = edit::with_inputs(plan, inputs);
     let node = match node {
@@ -47,10 +46,7 @@ fn may_merge(outer: &[Expr], inner: &[Expr]) -> bool {
     for expr in outer {
         for_each_column(expr, &mut |column| uses[column] += 1);
     }
-    inner
-        .iter()
-        .zip(uses)
-        .all(|(e, n)| is_cheap(e) || n == 0 || (n == 1 && !e.reads_now() && is_deterministic(e)))
+    inner.iter().zip(uses).all(|(e, n)| is_cheap(e) || n == 0 || (n == 1 && !e.reads_now() && is_deterministic(e)))
 }
 
 fn is_identity(exprs: &[Expr], input: &Plan) -> bool {

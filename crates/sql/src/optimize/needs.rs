@@ -162,9 +162,10 @@ impl Pass {
             Plan::Scan { columns, fields, .. } => {
                 fields[column].ty == Type::Json && !matches!(columns[column], ScanColumn::Path { text: true, .. })
             }
-            Plan::Filter { input, .. } | Plan::Sort { input, .. } | Plan::Limit { input, .. } | Plan::TopN { input, .. } => {
-                self.reaches(input, column)
-            }
+            Plan::Filter { input, .. }
+            | Plan::Sort { input, .. }
+            | Plan::Limit { input, .. }
+            | Plan::TopN { input, .. } => self.reaches(input, column),
             Plan::Project { input, exprs, .. } => match (&exprs[column].kind, as_path(&exprs[column])) {
                 (ExprKind::Column(below), _) => self.reaches(input, *below),
                 (_, Some(need)) if !need.text => self.reaches(input, need.column),
@@ -241,8 +242,7 @@ impl Pass {
                 vec![needs]
             }
             Plan::SetOp { left, operation, all, .. } => {
-                let needs =
-                    if *operation == SetOperation::Union && *all { wanted } else { all_columns(left) };
+                let needs = if *operation == SetOperation::Union && *all { wanted } else { all_columns(left) };
                 vec![needs.clone(), needs]
             }
             Plan::Join { left, right, .. } => self.join_asks(plan, left, right, wanted),
@@ -273,7 +273,11 @@ impl Pass {
         let width = left.fields().len();
         let (mut l, mut r) = (Needs::new(), Needs::new());
         for need in wanted {
-            if need.column < width { l.insert(need) } else { r.insert(need.at(need.column - width)) };
+            if need.column < width {
+                l.insert(need)
+            } else {
+                r.insert(need.at(need.column - width))
+            };
         }
         for key in keys {
             reads(&key.left, &mut |c| self.reaches(left, c), &mut l);
@@ -284,7 +288,11 @@ impl Pass {
             let mut reach = |c: usize| if c < width { self.reaches(left, c) } else { self.reaches(right, c - width) };
             reads(residual, &mut reach, &mut both);
             for need in both {
-                if need.column < width { l.insert(need) } else { r.insert(need.at(need.column - width)) };
+                if need.column < width {
+                    l.insert(need)
+                } else {
+                    r.insert(need.at(need.column - width))
+                };
             }
         }
         vec![l, r]

@@ -57,17 +57,17 @@ impl Pass {
                 self.push(input, own)
             }
             Plan::Project { input, exprs, .. } => {
-                let (down, stay) = split(predicates, |p| {
-                    is_deterministic(p) && reads_only(p, |column| is_cheap(&exprs[column]))
-                });
+                let (down, stay) =
+                    split(predicates, |p| is_deterministic(p) && reads_only(p, |column| is_cheap(&exprs[column])));
                 let down = down.iter().map(|p| substitute(p, exprs)).collect();
                 filtered(self.over(plan, vec![(input, down)]), stay)
             }
             Plan::Aggregate { input, groups, sets, .. } => {
                 let groups_only = |column: usize| column < groups.len() && is_cheap(&groups[column]);
                 let movable = !groups.is_empty() && sets.len() <= 1;
-                let (down, stay) =
-                    split(predicates, |p| movable && is_deterministic(p) && has_column(p) && reads_only(p, groups_only));
+                let (down, stay) = split(predicates, |p| {
+                    movable && is_deterministic(p) && has_column(p) && reads_only(p, groups_only)
+                });
                 let down = down.iter().map(|p| substitute(p, groups)).collect();
                 filtered(self.over(plan, vec![(input, down)]), stay)
             }
@@ -87,7 +87,9 @@ impl Pass {
             Plan::Window { input, exprs, .. } => {
                 // Whole partitions may go, single rows of one may not.
                 let partitioned = |column: usize| {
-                    exprs.iter().all(|w| w.partition_by.iter().any(|e| matches!(e.kind, ExprKind::Column(c) if c == column)))
+                    exprs
+                        .iter()
+                        .all(|w| w.partition_by.iter().any(|e| matches!(e.kind, ExprKind::Column(c) if c == column)))
                 };
                 let (down, stay) =
                     split(predicates, |p| is_deterministic(p) && has_column(p) && reads_only(p, partitioned));

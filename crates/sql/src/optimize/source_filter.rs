@@ -24,12 +24,10 @@ pub fn filter_pushdown(filter: &Expr) -> SourceFilter {
 fn values(expr: &Expr, column: usize) -> Option<Vec<String>> {
     let is_column = |e: &Expr| matches!(e.kind, ExprKind::Column(c) if c == column);
     match &expr.kind {
-        ExprKind::And(list) => {
-            list.iter().filter_map(|e| values(e, column)).reduce(|mut a, b| {
-                a.retain(|value| b.contains(value));
-                a
-            })
-        }
+        ExprKind::And(list) => list.iter().filter_map(|e| values(e, column)).reduce(|mut a, b| {
+            a.retain(|value| b.contains(value));
+            a
+        }),
         ExprKind::Or(list) => {
             let mut all: Vec<String> = Vec::new();
             for e in list {

@@ -188,11 +188,7 @@ fn weigh(token: &Token, level: &mut Level) {
             }
             _ => {}
         },
-        Token::Word(_)
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::Placeholder(_)
-        | Token::Period => {}
+        Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period => {}
         _ => level.chain += 4,
     }
 }

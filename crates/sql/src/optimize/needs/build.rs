@@ -55,11 +55,7 @@ pub(super) fn only_windows(plan: &Plan, kept: &[usize]) -> Plan {
     let width = input.fields().len();
     let mut columns = fields[..width].to_vec();
     columns.extend(kept.iter().map(|n| fields[width + n].clone()));
-    Plan::Window {
-        input: input.clone(),
-        exprs: kept.iter().map(|n| exprs[*n].clone()).collect(),
-        fields: columns,
-    }
+    Plan::Window { input: input.clone(), exprs: kept.iter().map(|n| exprs[*n].clone()).collect(), fields: columns }
 }
 
 impl Pass {
@@ -76,10 +72,8 @@ impl Pass {
                 Built { plan: Arc::new(node), columns: wanted }
             }
             Plan::Values { rows, fields } => {
-                let rows = rows
-                    .iter()
-                    .map(|row| wanted.iter().map(|need| row[need.column].clone()).collect())
-                    .collect();
+                let rows =
+                    rows.iter().map(|row| wanted.iter().map(|need| row[need.column].clone()).collect()).collect();
                 let fields = wanted.iter().map(|need| fields[need.column].clone()).collect();
                 Built { plan: Arc::new(Plan::Values { rows, fields }), columns: wanted }
             }
