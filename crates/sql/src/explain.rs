@@ -10,8 +10,6 @@
 //! What runs at the source and what here: the engine knows the streams.
 
 mod expr;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

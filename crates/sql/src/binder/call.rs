@@ -314,9 +314,7 @@ impl Binder<'_> {
             let (at, expr) = match arg {
                 Arg::Expr(expr) => (n, expr),
                 Arg::Named(name, expr) => (NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len()), expr),
-                Arg::Star(_) => {
-                    (NAMES.len(), &&ast::Expr::Wildcard(ast::helpers::attached_token::AttachedToken::empty()))
-                }
+                Arg::Star(_) => return Err(SqlError::syntax("* is not allowed here")),
             };
             let slot = args.get(at).map(|slot| slot.ty.clone());
             let Some(ty) = slot else {

@@ -130,7 +130,12 @@ impl Binder<'_> {
         if let ExprKind::Literal(Datum::Text(text)) = &expr.kind {
             return Ok(Expr { kind: ExprKind::Literal(json_string(text)), ty: Type::Json, position: expr.position });
         }
-        self.call("to_jsonb", vec![expr])
+        let constant = matches!(expr.kind, ExprKind::Literal(_)) && !expr.ty.is_temporal();
+        let json = self.call("to_jsonb", vec![expr])?;
+        match constant.then(|| json.eval(&[], &self.constant_context())) {
+            Some(Ok(datum)) => Ok(Expr { kind: ExprKind::Literal(datum), ..json }),
+            _ => Ok(json),
+        }
     }
 
     /// A function of the registry over bound arguments.

@@ -358,7 +358,7 @@ impl Grouped<'_> {
             && let Some(Ref::Local(column)) = marks::reference(document)
             && self.scope.relations.iter().any(|relation| relation.open == Some(column))
         {
-            self.column(column, &Type::Json, expr, Some(&key.to_string()))?;
+            self.column(column, &Type::Json, expr, Some(&**key))?;
         }
         let mut result = Ok(());
         expr.for_each_child_mut(&mut |child| {

@@ -110,12 +110,6 @@ pub(super) fn for_each_ref(expr: &Expr, visit: &mut dyn FnMut(Ref)) {
     });
 }
 
-pub(super) fn has_outer(expr: &Expr) -> bool {
-    let mut found = false;
-    for_each_ref(expr, &mut |r| found |= matches!(r, Ref::Outer { .. }));
-    found
-}
-
 pub(super) fn has_level(expr: &Expr, wanted: usize) -> bool {
     let mut found = false;
     for_each_ref(expr, &mut |r| found |= matches!(r, Ref::Outer { level, .. } if level == wanted));

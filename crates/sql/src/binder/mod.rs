@@ -38,9 +38,6 @@ mod subquery;
 mod table_function;
 mod window;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -135,7 +135,7 @@ impl Binder<'_> {
 
         let aggregated =
             grouping.present || having.is_some() || !state.aggregates.is_empty() || !state.groupings.is_empty();
-        let key = self.output_key(&plan, &scope, &items, aggregated.then_some(&grouping), &state);
+        let key = self.output_key(&scope, &items, aggregated.then_some(&grouping), &state);
         if aggregated {
             let mut exprs: Vec<&mut Expr> = items.iter_mut().map(|item| &mut item.expr).collect();
             exprs.extend(having.iter_mut());
@@ -398,15 +398,7 @@ impl Binder<'_> {
     }
 
     /// The output columns that determine a row, where that is known.
-    fn output_key(
-        &self,
-        plan: &Arc<Plan>,
-        scope: &Scope<'_>,
-        items: &[Item],
-        grouping: Option<&Grouping>,
-        state: &State,
-    ) -> Vec<usize> {
-        let _ = plan;
+    fn output_key(&self, scope: &Scope<'_>, items: &[Item], grouping: Option<&Grouping>, state: &State) -> Vec<usize> {
         let at = |wanted: &Expr| items.iter().position(|item| marks::same(&item.expr, wanted));
         if !state.set_returning.is_empty() {
             return vec![];

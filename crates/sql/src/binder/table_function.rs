@@ -253,8 +253,11 @@ impl Binder<'_> {
             JoinKind::Left => self.joins_on_true(kind)?,
             _ => false,
         };
-        if !direct || !state.subqueries.is_empty() {
-            return self.rows_beside(left, name, bound, state, (ordinality, alias), kind, parent);
+        if !state.subqueries.is_empty() {
+            return Err(SqlError::unsupported("a subquery as an argument of a function in FROM"));
+        }
+        if !direct {
+            return self.rows_beside(left, name, bound, (ordinality, alias), kind, parent);
         }
         let outer = kind.kind() == JoinKind::Left;
         let (function_plan, columns) = self.flat_map(plan, name, bound, ordinality, outer)?;
@@ -288,20 +291,16 @@ impl Binder<'_> {
         })
     }
 
-    /// The function as a right side of its own, for joins with conditions and arguments with subqueries.
+    /// The function as a right side of its own, for joins with conditions.
     fn rows_beside<'p>(
         &mut self,
         left: Option<Side<'p>>,
         name: &str,
         mut args: Vec<Expr>,
-        state: State,
         (ordinality, alias): (bool, Option<&ast::TableAlias>),
         kind: &JoinType<'_>,
         parent: Option<&'p Scope<'p>>,
     ) -> Result<Side<'p>> {
-        if !state.subqueries.is_empty() {
-            return Err(SqlError::unsupported("a subquery as an argument of a function in FROM"));
-        }
         let correlated = left.is_some();
         if correlated {
             args.iter_mut().for_each(|arg| marks::raise(arg, 1));

@@ -33,12 +33,11 @@ pub(super) fn fold_expr(expr: &mut Expr) {
         _ => {}
     }
     collapse(expr);
-    if is_foldable(expr) {
-        if let Ok(datum) = expr.eval(&[], &EvalContext::at(0))
-            && is_small(&datum)
-        {
-            expr.kind = ExprKind::Literal(datum);
-        }
+    if is_foldable(expr)
+        && let Ok(datum) = expr.eval(&[], &EvalContext::at(0))
+        && is_small(&datum)
+    {
+        expr.kind = ExprKind::Literal(datum);
     }
 }
 

@@ -23,9 +23,6 @@ mod pushdown;
 mod source_filter;
 mod top_n;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;

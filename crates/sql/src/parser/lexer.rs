@@ -193,7 +193,7 @@ fn weigh(token: &Token, level: &mut Level) {
     }
 }
 
-pub(crate) fn too_deep() -> SqlError {
+pub(super) fn too_deep() -> SqlError {
     SqlError::new("54001", "stack depth limit exceeded")
         .with_hint("Nest fewer expressions or subqueries in one statement.")
 }

@@ -28,7 +28,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use cursor::fold;
-pub(crate) use lexer::too_deep;
 pub use lexer::{MAX_TEXT_BYTES, SourceMap};
 pub use statement::Statement;
 
