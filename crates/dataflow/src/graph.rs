@@ -205,6 +205,14 @@ impl Dataflow {
 fn split_presentation(plan: &Arc<Plan>) -> (&Arc<Plan>, Presentation) {
     let mut presentation = Presentation::default();
     let mut body = plan;
+    // Columns that only the order needs stand below it and are left out above it.
+    if let Plan::Project { input, exprs, .. } = &**body
+        && matches!(**input, Plan::Sort { .. } | Plan::Limit { .. })
+        && let Some(columns) = plain_columns(exprs)
+    {
+        presentation.columns = Some(columns);
+        body = input;
+    }
     if let Plan::Limit { input, offset, limit } = &**body {
         (presentation.offset, presentation.limit) = (offset.clone(), limit.clone());
         body = input;
@@ -214,6 +222,16 @@ fn split_presentation(plan: &Arc<Plan>) -> (&Arc<Plan>, Presentation) {
         body = input;
     }
     (body, presentation)
+}
+
+fn plain_columns(exprs: &[sql::Expr]) -> Option<Vec<usize>> {
+    exprs
+        .iter()
+        .map(|e| match e.kind {
+            sql::ExprKind::Column(column) => Some(column),
+            _ => None,
+        })
+        .collect()
 }
 
 struct Builder {

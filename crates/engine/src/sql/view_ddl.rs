@@ -56,6 +56,10 @@ pub(super) fn maintained(plan: &Arc<Plan>) -> Result<Arc<Plan>, SqlError> {
             Ok(Arc::new(Plan::TopN { input: Arc::clone(input), partition: Vec::new(), order, offset, limit }))
         }
         Plan::Sort { input, .. } => Ok(Arc::clone(input)),
+        // Columns that only the order needs are left out above it.
+        Plan::Project { input, exprs, fields } if matches!(**input, Plan::Sort { .. } | Plan::Limit { .. }) => {
+            Ok(Arc::new(Plan::Project { input: maintained(input)?, exprs: exprs.clone(), fields: fields.clone() }))
+        }
         _ => Ok(Arc::clone(plan)),
     }
 }
