@@ -64,7 +64,8 @@ impl Headwater {
                     ),
                 ));
             }
-            return Ok(Cursor::Tail(TailCursor::new(self.clone(), &collection, query, projection, find.tail)));
+            let cursor = TailCursor::new(self.clone(), &collection, query, projection, find.tail);
+            return Ok(Cursor::Tail(Box::new(cursor)));
         }
         let shape = Shape {
             projection,
