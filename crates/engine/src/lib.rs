@@ -88,6 +88,8 @@ struct Inner {
     sessions: Sessions,
     /// Databases whose last collection was dropped, and which have not been dropped themselves.
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
+    /// Snapshots that readers may come back to, and since when.
+    held: parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
 }
@@ -106,12 +108,23 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, emptied: Default::default() }) })
+        Ok(Headwater {
+            inner: Arc::new(Inner {
+                options,
+                store,
+                hub,
+                sessions,
+                growth,
+                emptied: Default::default(),
+                held: Default::default(),
+            }),
+        })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
+        self.inner.held.lock().clear();
         self.inner.store.close();
     }
 
@@ -134,6 +147,10 @@ impl Headwater {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn held(&self) -> &parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>> {
+        &self.inner.held
     }
 
     pub(crate) fn emptied(&self) -> &parking_lot::Mutex<rustc_hash::FxHashSet<String>> {
