@@ -31,6 +31,7 @@
 //! Read next: `documents/mod.rs`, `cursor.rs`, `sessions.rs`, `error.rs`.
 
 pub mod documents;
+pub mod sql;
 
 mod cursor;
 mod error;
@@ -46,6 +47,10 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
+pub use sql::{
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
+    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+};
 pub use store::{LogRetention, Namespace, SyncMode};
 
 /// How a database is opened.
@@ -92,6 +97,7 @@ struct Inner {
     held: parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
+    sql: sql::SqlRuntime,
 }
 
 impl Headwater {
@@ -108,23 +114,25 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater {
-            inner: Arc::new(Inner {
-                options,
-                store,
-                hub,
-                sessions,
-                growth,
-                emptied: Default::default(),
-                held: Default::default(),
-            }),
-        })
+        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+        };
+        Ok(Headwater { inner: Arc::new(inner) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
         self.inner.held.lock().clear();
+        self.inner.sql.close();
         self.inner.store.close();
     }
 
@@ -159,6 +167,10 @@ impl Headwater {
 
     pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
         Arc::clone(&self.inner.growth)
+    }
+
+    pub(crate) fn sql(&self) -> &sql::SqlRuntime {
+        &self.inner.sql
     }
 
     pub(crate) fn hub(&self) -> &Hub {

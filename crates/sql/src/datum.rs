@@ -12,6 +12,8 @@ use document::{Raw, RawDoc};
 
 pub use crate::numeric::Numeric;
 
+use crate::error::{Result, SqlError};
+
 /// One row. Cloning is cheap.
 pub type Row = Arc<[Datum]>;
 
@@ -199,5 +201,97 @@ impl Datum {
 
     pub fn is_null(&self) -> bool {
         matches!(self, Datum::Null)
+    }
+}
+
+/// Typed access for functions, which receive what their signature promises. A mismatch is a bug of
+/// the binder and ends the statement as XX000.
+impl Datum {
+    fn mismatch<T>(&self, wanted: &str) -> Result<T> {
+        Err(SqlError::internal(format!("expected {wanted}, found {self:?}")))
+    }
+
+    pub fn as_bool(&self) -> Result<bool> {
+        match self {
+            Datum::Bool(b) => Ok(*b),
+            _ => self.mismatch("a boolean"),
+        }
+    }
+
+    pub fn as_int(&self) -> Result<i64> {
+        match self {
+            Datum::Int(n) => Ok(*n),
+            _ => self.mismatch("an integer"),
+        }
+    }
+
+    pub fn as_float(&self) -> Result<f64> {
+        match self {
+            Datum::Float(x) => Ok(*x),
+            _ => self.mismatch("a float"),
+        }
+    }
+
+    pub fn as_numeric(&self) -> Result<&Numeric> {
+        match self {
+            Datum::Numeric(n) => Ok(n),
+            _ => self.mismatch("a numeric"),
+        }
+    }
+
+    pub fn as_text(&self) -> Result<&str> {
+        match self {
+            Datum::Text(s) => Ok(s),
+            _ => self.mismatch("a text"),
+        }
+    }
+
+    pub fn as_bytes(&self) -> Result<&Bytes> {
+        match self {
+            Datum::Bytea(bytes) => Ok(bytes),
+            _ => self.mismatch("a bytea"),
+        }
+    }
+
+    pub fn as_date(&self) -> Result<i32> {
+        match self {
+            Datum::Date(days) => Ok(*days),
+            _ => self.mismatch("a date"),
+        }
+    }
+
+    pub fn as_time(&self) -> Result<i64> {
+        match self {
+            Datum::Time(us) => Ok(*us),
+            _ => self.mismatch("a time"),
+        }
+    }
+
+    pub fn as_timestamp(&self) -> Result<i64> {
+        match self {
+            Datum::Timestamp(us) => Ok(*us),
+            _ => self.mismatch("a timestamp"),
+        }
+    }
+
+    pub fn as_interval(&self) -> Result<&Interval> {
+        match self {
+            Datum::Interval(value) => Ok(value),
+            _ => self.mismatch("an interval"),
+        }
+    }
+
+    pub fn as_json(&self) -> Result<&Json> {
+        match self {
+            Datum::Json(value) => Ok(value),
+            _ => self.mismatch("a JSON value"),
+        }
+    }
+
+    pub fn as_array(&self) -> Result<&Arc<[Datum]>> {
+        match self {
+            Datum::Array(items) => Ok(items),
+            _ => self.mismatch("an array"),
+        }
     }
 }

@@ -20,13 +20,25 @@
 //!
 //! Read next: `types.rs`, `datum.rs`, `expr.rs`, `plan.rs`, then `parser`, `binder`, `functions`.
 
+pub mod aggregates;
+pub mod binder;
+pub mod cast;
 pub mod catalog;
+pub mod compare;
+pub mod datetime;
 pub mod datum;
 pub mod error;
+pub mod eval;
+pub mod explain;
 pub mod expr;
 pub mod functions;
+pub mod json;
 pub mod numeric;
+pub mod optimize;
+pub mod parser;
 pub mod plan;
+mod rewrite;
+pub mod text;
 pub mod types;
 
 pub use catalog::{Catalog, Relation};

@@ -12,7 +12,7 @@ use base::ClusterTime;
 use dataflow::codec::{Reader, encode_row};
 use rustc_hash::FxHasher;
 use sql::SqlError;
-use store::{Reader, Store};
+use store::{Reader as _, Store};
 
 use crate::view::RunningView;
 

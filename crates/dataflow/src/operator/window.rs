@@ -100,10 +100,10 @@ impl Operator for Window {
             let sorted = self.sorted(&row, &mut ctx).ok().flatten();
             let held = sorted.and_then(|s| self.partitions.get(&partition)?.get_key_value(&s));
             let key: Row = partition.iter().chain(row.iter()).cloned().collect();
-            writer.entry(&key, held, |(sorted, count), w| {
+            writer.entry(&key, held.as_ref(), |(sorted, count), w| {
                 w.u64(partition.len() as u64);
                 w.row(&sorted.keys);
-                w.i64(*count);
+                w.i64(**count);
             });
         }
     }
