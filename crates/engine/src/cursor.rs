@@ -40,7 +40,7 @@ pub struct Batch {
 pub enum Cursor {
     Documents(DocumentCursor),
     Changes(Box<ChangeStream>),
-    Tail(TailCursor),
+    Tail(Box<TailCursor>),
 }
 
 /// A cursor, and the time of what was written to make it (`$out`, `$merge`).

@@ -93,6 +93,8 @@ struct Inner {
     sessions: Sessions,
     /// Databases whose last collection was dropped, and which have not been dropped themselves.
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
+    /// Snapshots that readers may come back to, and since when.
+    held: parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
@@ -113,13 +115,23 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let emptied = Default::default();
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, emptied, growth, sql }) })
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+        };
+        Ok(Headwater { inner: Arc::new(inner) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
+        self.inner.held.lock().clear();
         self.inner.sql.close();
         self.inner.store.close();
     }
@@ -143,6 +155,10 @@ impl Headwater {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn held(&self) -> &parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>> {
+        &self.inner.held
     }
 
     pub(crate) fn emptied(&self) -> &parking_lot::Mutex<rustc_hash::FxHashSet<String>> {

@@ -121,7 +121,7 @@ impl Sessions {
             let mut nth = 0u32;
             alive.retain(|_, session| {
                 nth = nth.wrapping_add(1);
-                session.transaction.is_some() || nth % 2 == 0
+                session.transaction.is_some() || nth.is_multiple_of(2)
             });
         }
         let session = alive.entry(lsid).or_insert(Session { last_used_ms: now_ms, number: -1, transaction: None });

@@ -91,19 +91,25 @@ impl FailPoints {
         self.enter("failGetMoreAfterCursorCheckout")
     }
 
-    /// `onPrimaryTransactionalWrite`: closes the connection after (or, with `failBeforeCommitExceptionCode`,
-    /// fails before) the commit of a retryable write.
-    pub fn on_transactional_write(&self) -> Option<TransactionalWrite> {
+    /// `onPrimaryTransactionalWrite` with `failBeforeCommitExceptionCode`: asked before a command
+    /// with a transaction number makes so many writes. If it answers, nothing may be written.
+    pub fn before_transactional_write(&self, writes: usize) -> Option<BeforeWrite> {
         let mut points = self.points.lock();
         let point = points.get_mut("onPrimaryTransactionalWrite")?;
-        point.enter().then(|| TransactionalWrite {
-            fail_before_commit: point
-                .data
-                .get("failBeforeCommitExceptionCode")
-                .and_then(Value::as_whole)
-                .map(|n| n as i32),
-            close_connection: point.data.get("closeConnection").and_then(Value::as_bool).unwrap_or(true),
-        })
+        let code = point.data.get("failBeforeCommitExceptionCode").and_then(Value::as_whole)?;
+        let fired = (0..writes).any(|_| point.enter());
+        fired.then(|| BeforeWrite { code: code as i32, close_connection: point.closes_connection() })
+    }
+
+    /// `onPrimaryTransactionalWrite` without that: asked after so many writes were made. True if
+    /// the connection is to be closed instead of answering.
+    pub fn after_transactional_write(&self, writes: usize) -> bool {
+        let mut points = self.points.lock();
+        let Some(point) = points.get_mut("onPrimaryTransactionalWrite") else { return false };
+        if point.data.contains("failBeforeCommitExceptionCode") {
+            return false;
+        }
+        (0..writes).any(|_| point.enter()) && point.closes_connection()
     }
 
     fn enter(&self, name: &str) -> Option<Failure> {
@@ -113,14 +119,18 @@ impl FailPoints {
     }
 }
 
-/// What `onPrimaryTransactionalWrite` asks for.
+/// How a write that must not happen fails.
 #[derive(Clone, Copy, Debug)]
-pub struct TransactionalWrite {
-    pub fail_before_commit: Option<i32>,
+pub struct BeforeWrite {
+    pub code: i32,
     pub close_connection: bool,
 }
 
 impl Point {
+    fn closes_connection(&self) -> bool {
+        self.data.get("closeConnection").and_then(Value::as_bool).unwrap_or(true)
+    }
+
     fn enter(&mut self) -> bool {
         let on = match &mut self.mode {
             Mode::AlwaysOn => true,

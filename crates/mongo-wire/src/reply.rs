@@ -13,6 +13,8 @@ pub struct Reply {
     /// The time of what the command wrote; the last applied write's otherwise.
     pub operation_time: Option<ClusterTime>,
     pub write_concern_error: Option<Doc>,
+    /// The command could be sent again as a retryable write; its errors say so.
+    pub may_be_retried: bool,
     /// The answer says `ok: 0` although it has a body (bulkWrite's, some admin commands').
     pub not_ok: bool,
 }
@@ -48,7 +50,7 @@ pub fn finish(mut reply: Reply, time: ClusterTime) -> DocBuf {
     if let Some(error) = &reply.write_concern_error {
         reply.body.value("writeConcernError", &Value::Document(error.clone()));
         let code = error.get("code").and_then(Value::as_whole).unwrap_or(0) as i32;
-        if error_codes::is_retryable_write(code) && error.get("errorLabels").is_none() {
+        if reply.may_be_retried && error_codes::is_retryable_write(code) && error.get("errorLabels").is_none() {
             write_labels(&mut reply.body, &["RetryableWriteError".to_owned()]);
         }
     }

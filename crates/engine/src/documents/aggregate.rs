@@ -125,7 +125,7 @@ impl Headwater {
         let environment = Surroundings { db: self, snapshot: &snapshot, home: &prepared.namespace.db };
         let input = self.input(&snapshot, &prepared, deadline)?;
         let mut output = prepared.pipeline.run(to_stream(input), &environment);
-        while let Some(document) = output.next() {
+        for document in output.by_ref() {
             let last = document.is_err();
             bytes += document.as_ref().map_or(0, DocBuf::len);
             documents.push(document.map_err(Error::from));

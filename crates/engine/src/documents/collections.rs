@@ -124,18 +124,16 @@ impl Headwater {
             }
             return Ok(Committed { value: result?, time: self.applied_time() });
         }
-        let committed = self
-            .commit(caller, || {
-                let run = run.clone();
-                move |txn: &mut WriteTxn| match run(txn) {
-                    Err(error) if error.code() == 112 => Err(store::Error::WriteConflict(error.message().to_owned())),
-                    // What a refused change has done so far must not be committed; its details travel apart.
-                    Err(error) => Err(refused(error)),
-                    Ok(value) => Ok(value),
-                }
-            })
-            .await;
-        committed
+        self.commit(caller, || {
+            let run = run.clone();
+            move |txn: &mut WriteTxn| match run(txn) {
+                Err(error) if error.code() == 112 => Err(store::Error::WriteConflict(error.message().to_owned())),
+                // What a refused change has done so far must not be committed; its details travel apart.
+                Err(error) => Err(refused(error)),
+                Ok(value) => Ok(value),
+            }
+        })
+        .await
     }
 
     /// Creates a collection or view.

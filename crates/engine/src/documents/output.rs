@@ -154,7 +154,7 @@ async fn fill_and_rename(
     for piece in pieces(documents) {
         let batch =
             WriteBatch { bypass_validation, ..WriteBatch::on(temporary.clone(), piece.into_iter().map(Write::Insert)) };
-        let report = db.write(&Caller { session: None, deadline: caller.deadline }, batch).await?;
+        let report = db.write(&Caller { deadline: caller.deadline, ..Caller::default() }, batch).await?;
         if let Some((_, error)) = report.errors().next() {
             return Err(error.clone());
         }

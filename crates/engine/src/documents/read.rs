@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::ClusterTime;
 use document::projection::{Mode as ProjectionMode, Projection};
 use document::sort::TopK;
 use document::{Context, Doc, DocBuf, DocWriter};
@@ -17,6 +18,9 @@ use crate::cursor::{Cursor, DocumentCursor, Rows};
 use crate::sessions::Mode;
 use crate::{Error, Headwater, Result, blocking};
 
+/// How long a held snapshot may be read, and how many are held: each keeps old versions on disk.
+const HELD_MS: i64 = 5 * 60 * 1000;
+const MAX_HELD: usize = 256;
 /// A blocking sort holds at most so many bytes.
 const MAX_SORT_BYTES: usize = 100 * 1024 * 1024;
 
@@ -29,8 +33,36 @@ impl Headwater {
                 50768,
                 "txnNumber may only be provided for multi-document transactions and retryable write commands",
             )),
-            Mode::Plain => Ok(self.store().snapshot()?),
+            Mode::Plain => match caller.read_at {
+                None => Ok(self.store().snapshot()?),
+                Some(time) => self.held_snapshot(time),
+            },
         }
+    }
+
+    /// Keeps what is committed now readable for a while, under the time that it answers with.
+    pub fn hold_snapshot(&self) -> Result<ClusterTime> {
+        let snapshot = self.store().snapshot()?;
+        let time = snapshot.time();
+        let now_ms = self.clock().now_ms();
+        let mut held = self.held().lock();
+        held.retain(|_, (_, since_ms)| now_ms - *since_ms <= HELD_MS);
+        while held.len() >= MAX_HELD {
+            held.pop_first();
+        }
+        held.insert(time, (snapshot, now_ms));
+        Ok(time)
+    }
+
+    fn held_snapshot(&self, time: ClusterTime) -> Result<Snapshot> {
+        if let Some((snapshot, _)) = self.held().lock().get(&time) {
+            return Ok(snapshot.clone());
+        }
+        let newest = self.store().snapshot()?;
+        if newest.time() == time {
+            return Ok(newest);
+        }
+        Err(Error::new(239, format!("Read timestamp {time} is older than the oldest available timestamp.")))
     }
 
     pub(crate) fn evaluation<'a>(&'a self, variables: Option<&'a DocBuf>) -> Evaluation<'a> {
@@ -64,7 +96,8 @@ impl Headwater {
                     ),
                 ));
             }
-            return Ok(Cursor::Tail(TailCursor::new(self.clone(), &collection, query, projection, find.tail)));
+            let cursor = TailCursor::new(self.clone(), &collection, query, projection, find.tail);
+            return Ok(Cursor::Tail(Box::new(cursor)));
         }
         let shape = Shape {
             projection,

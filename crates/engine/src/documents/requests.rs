@@ -14,11 +14,13 @@ pub struct Caller {
     pub session: Option<SessionCall>,
     /// 50 MaxTimeMSExpired after this moment.
     pub deadline: Option<Instant>,
+    /// Reads see the state of this time, which `Headwater::hold_snapshot` gave.
+    pub read_at: Option<ClusterTime>,
 }
 
 impl Caller {
     pub fn with_time_limit(limit: Option<Duration>) -> Self {
-        Caller { session: None, deadline: limit.map(|limit| Instant::now() + limit) }
+        Caller { deadline: limit.map(|limit| Instant::now() + limit), ..Caller::default() }
     }
 
     pub(crate) fn check_deadline(&self) -> crate::Result<()> {

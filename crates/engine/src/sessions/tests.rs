@@ -32,7 +32,7 @@ fn things() -> Namespace {
 }
 
 fn caller(lsid: Uuid, number: i64, in_transaction: bool, start: bool) -> Caller {
-    Caller { session: Some(SessionCall { lsid, txn_number: Some(number), in_transaction, start }), deadline: None }
+    Caller { session: Some(SessionCall { lsid, txn_number: Some(number), in_transaction, start }), ..Caller::default() }
 }
 
 fn increment(id: i32) -> WriteBatch {

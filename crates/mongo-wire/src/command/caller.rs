@@ -20,7 +20,20 @@ pub fn caller(request: &Request) -> Caller {
         in_transaction: generic.txn.in_transaction(),
         start: generic.txn.start,
     });
-    Caller { session, deadline: generic.max_time.map(|limit| Instant::now() + limit) }
+    Caller { session, deadline: generic.max_time.map(|limit| Instant::now() + limit), read_at: None }
+}
+
+/// The caller of a read, which may be of a state of the past; that time is in the reply.
+pub fn reader(ctx: &Context, request: &Request) -> Result<Caller> {
+    let concern = &request.generic.read_concern;
+    let mut caller = caller(request);
+    if concern.level == Some(Level::Snapshot) && !request.generic.txn.in_transaction() {
+        caller.read_at = Some(match concern.at {
+            Some(at) => at,
+            None => ctx.server.engine.hold_snapshot()?,
+        });
+    }
+    Ok(caller)
 }
 
 /// A hint is an index name or a key pattern.
@@ -46,6 +59,18 @@ pub fn pipeline(args: &Args<'_>, name: &str, value: RawDoc<'_>) -> Result<Vec<do
         .collect()
 }
 
+/// A snapshot read is a find, an aggregate or a distinct.
+pub fn check_snapshot_support(request: &Request) -> Result<()> {
+    if request.generic.read_concern.level == Some(Level::Snapshot)
+        && !request.generic.txn.in_transaction()
+        && !matches!(request.name, "find" | "aggregate" | "distinct")
+    {
+        let message = format!("readConcern level snapshot is not supported by the command {}", request.name);
+        return Err(Error::new(72, message));
+    }
+    Ok(())
+}
+
 /// Checks that the read concern can be had: this node's newest state is durable, majority
 /// committed and linearizable at once.
 pub fn check_read_concern(ctx: &Context, request: &Request) -> Result<()> {
@@ -62,25 +87,8 @@ pub fn check_read_concern(ctx: &Context, request: &Request) -> Result<()> {
             ),
         ));
     }
-    if let Some(at) = concern.at {
-        if at > applied {
-            return Err(Error::new(
-                72,
-                "readConcern atClusterTime value must not be greater than the current clusterTime",
-            ));
-        }
-        if at < applied {
-            return Err(Error::new(239, "Read timestamp is older than the oldest available timestamp."));
-        }
-    }
-    if concern.level == Some(Level::Snapshot)
-        && !request.generic.txn.in_transaction()
-        && !matches!(request.name, "find" | "aggregate" | "distinct")
-    {
-        return Err(Error::new(
-            72,
-            format!("readConcern level snapshot is not supported by the command {}", request.name),
-        ));
+    if concern.at.is_some_and(|at| at > applied) {
+        return Err(Error::new(72, "readConcern atClusterTime value must not be greater than the current clusterTime"));
     }
     Ok(())
 }

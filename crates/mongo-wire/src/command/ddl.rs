@@ -409,6 +409,7 @@ pub fn data_size(ctx: &Context, request: &Request) -> Result<Reply> {
 pub fn validate(ctx: &Context, request: &Request) -> Result<Reply> {
     let fields = [
         "full",
+        "scandata",
         "background",
         "repair",
         "metadata",

@@ -212,6 +212,8 @@ async fn run_checked(
             if write_concern_error.is_some() {
                 reply.write_concern_error = write_concern_error;
             }
+            let txn = &request.generic.txn;
+            reply.may_be_retried = txn.number.is_some() && (!txn.in_transaction() || spec.numbered == Numbered::Ends);
             let ok = !reply.not_ok;
             Outcome::Reply { body: reply::finish(reply, now), ok }
         }
@@ -255,6 +257,7 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         return Err(Error::new(13, message));
     }
     check_numbered(spec, request)?;
+    caller::check_snapshot_support(request)?;
     let result = dispatch(ctx, spec, request).await;
     let ends = matches!(spec.kind, Kind::CommitTransaction | Kind::AbortTransaction);
     if let Err(error) = &result

@@ -7,7 +7,7 @@ use engine::documents::{Aggregate, Count, Distinct, Find, Origin, Tail};
 use engine::{BatchLimit, Cursor, Error, Result};
 
 use super::args::{Args, too_small, wrong_type};
-use super::caller::{self, caller, check_read_concern};
+use super::caller::{self, caller, check_read_concern, reader};
 use super::cursor::{self, Opening};
 use super::generic::Level;
 use super::{Context, Request, names};
@@ -52,22 +52,17 @@ pub async fn find(ctx: &Context, request: &Request) -> Result<Reply> {
     let parsed = parse_find(request)?;
     check_read_concern(ctx, request)?;
     ctx.server.counters.queries.fetch_add(1, Ordering::Relaxed);
+    let caller = reader(ctx, request)?;
     let opening = Opening {
         namespace: parsed.find.namespace.to_string(),
         batch_size: parsed.batch_size,
         single_batch: parsed.single_batch,
         no_timeout: parsed.no_timeout,
         change_stream: false,
-        at: snapshot_time(ctx, request),
+        at: caller.read_at,
     };
-    let cursor = ctx.server.engine.find(&caller(request), parsed.find)?;
+    let cursor = ctx.server.engine.find(&caller, parsed.find)?;
     cursor::open(ctx, request, cursor, opening).await
-}
-
-fn snapshot_time(ctx: &Context, request: &Request) -> Option<base::ClusterTime> {
-    let concern = &request.generic.read_concern;
-    (concern.level == Some(Level::Snapshot) && !request.generic.txn.in_transaction())
-        .then(|| concern.at.unwrap_or_else(|| ctx.server.engine.applied_time()))
 }
 
 pub(super) struct ParsedFind {
@@ -214,20 +209,22 @@ pub async fn aggregate(ctx: &Context, request: &Request) -> Result<Reply> {
         check_change_stream_concern(request)?;
     }
     check_read_concern(ctx, request)?;
+    check_output_concern(request, &parsed.aggregate.pipeline)?;
     ctx.server.counters.queries.fetch_add(1, Ordering::Relaxed);
     let namespace = match &parsed.aggregate.origin {
         Origin::Collection(namespace) => namespace.to_string(),
         Origin::Database(db) => format!("{db}.$cmd.aggregate"),
     };
+    let caller = reader(ctx, request)?;
     let opening = Opening {
         namespace,
         batch_size: parsed.batch_size,
         single_batch: false,
         no_timeout: false,
         change_stream,
-        at: snapshot_time(ctx, request),
+        at: caller.read_at,
     };
-    let opened = ctx.server.engine.aggregate(&caller(request), parsed.aggregate).await?;
+    let opened = ctx.server.engine.aggregate(&caller, parsed.aggregate).await?;
     let mut reply = cursor::open(ctx, request, opened.cursor, opening).await?;
     reply.operation_time = opened.time;
     Ok(reply)
@@ -235,6 +232,20 @@ pub async fn aggregate(ctx: &Context, request: &Request) -> Result<Reply> {
 
 fn is_change_stream(pipeline: &[DocBuf]) -> bool {
     pipeline.first().is_some_and(|stage| stage.as_doc().contains("$changeStream"))
+}
+
+/// What writes cannot promise to have read the newest state.
+fn check_output_concern(request: &Request, pipeline: &[DocBuf]) -> Result<()> {
+    let last = pipeline.last().and_then(|stage| stage.iter().next()).map_or("", |(name, _)| name);
+    if matches!(last, "$out" | "$merge") && request.generic.read_concern.level == Some(Level::Linearizable) {
+        return Err(Error::new(
+            72,
+            format!(
+                "Aggregation stage {last} cannot run with a readConcern other than 'local' or 'majority'. Current readConcern: linearizable"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn check_change_stream_concern(request: &Request) -> Result<()> {
@@ -299,9 +310,13 @@ pub(super) fn narrow(n: u64) -> Value {
 pub async fn distinct(ctx: &Context, request: &Request) -> Result<Reply> {
     let parsed = parse_distinct(request)?;
     check_read_concern(ctx, request)?;
-    let values = ctx.server.engine.distinct(&caller(request), parsed)?;
+    let caller = reader(ctx, request)?;
+    let values = ctx.server.engine.distinct(&caller, parsed)?;
     let mut reply = Reply::new();
     reply.body.array("values", values.as_doc());
+    if let Some(at) = caller.read_at {
+        reply.body.timestamp("atClusterTime", at);
+    }
     Ok(reply)
 }
 

@@ -237,14 +237,11 @@ fn delete_statement(doc: RawDoc<'_>) -> Result<DeleteStatement> {
 
 /// Runs a batch, with the fail point for retryable writes around it.
 pub(super) async fn write(ctx: &Context, request: &Request, batch: WriteBatch) -> Result<WriteReport> {
-    let point = transactional_failure(ctx, request);
-    if let Some(code) = point.and_then(|point| point.fail_before_commit) {
-        return Err(Error::new(code, "failing write for onPrimaryTransactionalWrite"));
-    }
+    let statements = batch.statements.len();
+    before_transactional_write(ctx, request, statements)?;
     let report = ctx.server.engine.write(&caller(request), batch).await?;
-    if point.is_some_and(|point| point.close_connection) {
-        return Err(Error::new(HANG_UP, "closing the connection for onPrimaryTransactionalWrite"));
-    }
+    let made = report.written().count().saturating_sub(report.retried.len());
+    after_transactional_write(ctx, request, made)?;
     if let Some((_, error)) = report.errors().find(|(_, error)| fails_the_command(request, error)) {
         return Err(error.clone());
     }
@@ -261,9 +258,24 @@ fn fails_the_command(request: &Request, error: &Error) -> bool {
     }
 }
 
-fn transactional_failure(ctx: &Context, request: &Request) -> Option<crate::failpoint::TransactionalWrite> {
-    request.generic.txn.number?;
-    ctx.server.fail_points.on_transactional_write()
+fn before_transactional_write(ctx: &Context, request: &Request, writes: usize) -> Result<()> {
+    if request.generic.txn.number.is_none() {
+        return Ok(());
+    }
+    match ctx.server.fail_points.before_transactional_write(writes) {
+        None => Ok(()),
+        Some(failure) if failure.close_connection => {
+            Err(Error::new(HANG_UP, "closing the connection for a fail point"))
+        }
+        Some(failure) => Err(Error::new(failure.code, "failing write for onPrimaryTransactionalWrite")),
+    }
+}
+
+fn after_transactional_write(ctx: &Context, request: &Request, writes: usize) -> Result<()> {
+    if request.generic.txn.number.is_some() && ctx.server.fail_points.after_transactional_write(writes) {
+        return Err(Error::new(HANG_UP, "closing the connection for a fail point"));
+    }
+    Ok(())
 }
 
 /// Write errors, retried statements, time.
@@ -361,14 +373,9 @@ pub async fn find_and_modify(ctx: &Context, request: &Request) -> Result<Reply> 
         bypass_validation: args.flag("bypassDocumentValidation")?,
         statement_id: args.integer("stmtId")?.unwrap_or(0) as i32,
     };
-    let point = transactional_failure(ctx, request);
-    if let Some(code) = point.and_then(|point| point.fail_before_commit) {
-        return Err(Error::new(code, "failing write for onPrimaryTransactionalWrite"));
-    }
+    before_transactional_write(ctx, request, 1)?;
     let modified = ctx.server.engine.find_and_modify(&caller(request), operation).await?;
-    if point.is_some_and(|point| point.close_connection) {
-        return Err(Error::new(HANG_UP, "closing the connection for onPrimaryTransactionalWrite"));
-    }
+    after_transactional_write(ctx, request, usize::from(!modified.retried))?;
     let mut reply = Reply::new().with("lastErrorObject", modified.last_error_object);
     match &modified.value {
         Some(value) => reply.body.doc("value", value.as_doc()),
