@@ -87,7 +87,9 @@ impl SqlSession {
     ) -> Result<Answer, SqlError> {
         match rows {
             RowsStatement::Query(query) => self.answer_query(query, parameters, types, notices).await,
-            RowsStatement::Subscribe(subscribe) => Ok(Answer::Feed(self.subscribe(subscribe, parameters, types, notices).await?)),
+            RowsStatement::Subscribe(subscribe) => {
+                Ok(Answer::Feed(self.subscribe(subscribe, parameters, types, notices).await?))
+            }
         }
     }
 
