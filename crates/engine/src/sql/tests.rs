@@ -337,3 +337,21 @@ fn psql_query(command: &str) -> &'static str {
     let all = include_str!("tests/psql.sql");
     all.split("-- \\").find_map(|part| part.strip_prefix(command)?.strip_prefix('\n')).expect("a known command")
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_processing_log_shows_what_streams_took_in() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders FILTER (full_document->>'status' = 'paid')").await;
+    database.insert(1, "new", 5).await;
+    database.insert(2, "paid", 7).await;
+    let query = "SELECT stream_name, collection_name, processed_successfully FROM change_stream_processing_log";
+    while run(&mut session, query).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(run(&mut session, query).await, "s|orders|t");
+    assert_eq!(run(&mut session, "SELECT stream_name, events, retention FROM change_streams").await, "s|1|7 days");
+    let maintained = format!("SUBSCRIBE ({query})");
+    assert!(run(&mut session, &maintained).await.starts_with("0A000 a maintained query over the system table"));
+    database.db.close();
+}
