@@ -58,7 +58,11 @@ pub(super) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<P
         Plan::Sort { input, .. } => Ok(Arc::clone(input)),
         // Columns that only the order needs are left out above it.
         Plan::Project { input, exprs, fields } if matches!(**input, Plan::Sort { .. } | Plan::Limit { .. }) => {
-            Ok(Arc::new(Plan::Project { input: maintained(input, parameters)?, exprs: exprs.clone(), fields: fields.clone() }))
+            Ok(Arc::new(Plan::Project {
+                input: maintained(input, parameters)?,
+                exprs: exprs.clone(),
+                fields: fields.clone(),
+            }))
         }
         _ => Ok(Arc::clone(plan)),
     }
