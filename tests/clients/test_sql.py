@@ -17,6 +17,7 @@ def wait_for(read, expected, seconds=10):
 
 
 def test_stream_view_and_collection(server, database):
+    database.create_collection("orders")
     sql = server.sql(database.name)
     sql.execute("""CREATE CHANGE STREAM s ON orders WITH (full_document = 'updateLookup')
                    FILTER (operation_type = 'insert' OR updated_fields ? 'status')""")

@@ -76,10 +76,14 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
 }
 
 async fn live(server: &Server, args: &DemoArgs) -> Result<(), String> {
-    define(&server.engine).await?;
-    let mut screen = Screen::open(server).await?;
     let uri = format!("mongodb://{}/?directConnection=true", server.mongo);
     let client = mongodb::Client::with_uri_str(&uri).await.map_err(|e| format!("the driver cannot connect: {e}"))?;
+    // A view over a collection needs the collection to be there.
+    for name in ["user_profiles", "orders", "products", "reviews"] {
+        client.database(DATABASE).create_collection(name).await.map_err(written)?;
+    }
+    define(&server.engine).await?;
+    let mut screen = Screen::open(server).await?;
     let mut shop = shop::Shop::open(client.database(DATABASE)).await.map_err(written)?;
     let end = args.seconds.map(|n| Instant::now() + Duration::from_secs(n));
     let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(args.rate)));
