@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 type Chore = Result<(), String>;
 
 /// Packages whose unit tests are known to pass. engine and mongo-wire join when theirs have been run
-/// on the merged tree; so does tests/clients/test_sql.py.
+/// on the merged tree.
 const TESTED: [&str; 6] = ["base", "testkit", "changes", "store", "dataflow", "pg-wire"];
 
 const USAGE: &str = "usage: cargo xtask <chore>
