@@ -246,7 +246,6 @@ fn check_law(seed: u64) {
 }
 
 #[test]
-#[ignore = "known failure: seed 289 differs at tick 4 (a join over a projection and a lag window); seeds 0..289 hold"]
 fn incremental_equals_afresh() {
     for seed in 0..1500 {
         check_law(seed);
@@ -282,12 +281,5 @@ fn rows_survive_the_checkpoint_codec() {
     assert_eq!(&back[..], &values[..]);
     for cut in 0..bytes.len() {
         assert!(crate::codec::Reader(&bytes[..cut]).row().is_err());
-    }
-}
-
-#[test]
-fn incremental_equals_afresh_for_the_first_seeds() {
-    for seed in 0..289 {
-        check_law(seed);
     }
 }

@@ -399,10 +399,10 @@ impl Operator for Join {
     }
 
     fn save(&mut self, writer: &mut StateWriter<'_>) {
-        let changed = !self.left.changed.is_empty() || !self.right.changed.is_empty();
         self.left.save(0, writer);
         self.right.save(1, writer);
-        if self.kind == JoinKind::NullAwareAnti && changed {
+        // Rows with a NULL key are counted but not kept, so no changed row tells of them.
+        if self.kind == JoinKind::NullAwareAnti {
             writer.entry(&Row::from([Datum::Int(2)]), Some(&(self.right_count, self.right_nulls)), |(n, nulls), w| {
                 w.i64(*n);
                 w.i64(*nulls);
