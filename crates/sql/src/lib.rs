@@ -33,6 +33,8 @@ pub mod functions;
 pub mod json;
 pub mod numeric;
 pub mod plan;
+#[cfg(test)]
+mod test_data;
 pub mod text;
 pub mod types;
 
