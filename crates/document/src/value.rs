@@ -158,6 +158,17 @@ impl Value {
         kind_name(self.kind())
     }
 
+    /// Levels of containers: 0 for a scalar, 1 for `{}`.
+    pub fn levels(&self) -> usize {
+        match self {
+            Value::Document(doc) | Value::CodeWithScope { scope: doc, .. } => {
+                1 + doc.iter().map(|(_, value)| value.levels()).max().unwrap_or(0)
+            }
+            Value::Array(items) => 1 + items.iter().map(Value::levels).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(s) => Some(s),

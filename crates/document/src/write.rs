@@ -2,8 +2,13 @@
 
 use bytes::Bytes;
 
+use crate::error::{Error, Result};
 use crate::raw::{DocBuf, Raw, RawDoc, kind};
 use crate::value::{Doc, Value};
+
+/// Largest document between two stages of a pipeline, in bytes. A later stage may make it small
+/// again, so this is more than a stored document may have.
+const MAX_COMPUTED_DOCUMENT: usize = 4 * base::limits::MAX_DOCUMENT;
 
 /// Builds one document. Nested documents and arrays are opened with `begin_*` and closed with
 /// `end`; `finish` closes the outermost.
@@ -241,6 +246,24 @@ impl DocWriter {
             Value::MinKey => self.raw(name, Raw::MinKey),
             Value::MaxKey => self.raw(name, Raw::MaxKey),
         }
+    }
+
+    /// A computed value, which nothing bounds yet. Errors with 15 if it would nest deeper than a
+    /// document may, and with 10334 if the document outgrows every document that may be stored.
+    pub fn computed(&mut self, name: &str, value: &Value) -> Result<()> {
+        let levels = self.open.len() - 1 + value.levels();
+        if levels > base::limits::MAX_NESTING_LEVELS {
+            let limit = base::limits::MAX_NESTING_LEVELS;
+            return Err(Error::new(15, format!("Document exceeds maximum nesting depth of {limit}")));
+        }
+        self.value(name, value);
+        if self.len() > MAX_COMPUTED_DOCUMENT {
+            return Err(Error::new(
+                10334,
+                format!("BSONObj size: {} is invalid. Size must be between 0 and {MAX_COMPUTED_DOCUMENT}", self.len()),
+            ));
+        }
+        Ok(())
     }
 
     fn owned_fields(&mut self, doc: &Doc) {

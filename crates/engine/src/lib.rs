@@ -1,1 +1,188 @@
-//! engine
+//! The waist of Headwater: one database, opened from a directory, used from Rust.
+//!
+//! ```text
+//!   mongo-wire   pg-wire   dashboard   your program
+//!        └──────────┴────┬─────┴───────────┘
+//!                    Headwater
+//!        documents: find, write, aggregate, watch, collections, transactions
+//!                        │
+//!                store ─ changes ─ views
+//! ```
+//!
+//! ```
+//! use engine::documents::{Caller, Find};
+//! use engine::{BatchLimit, Headwater, Namespace, Options};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let db = Headwater::open(Options::new(dir.path()))?;
+//! let orders = Namespace::new("shop", "orders");
+//! db.insert(orders.clone(), vec![document::Doc::new().with("_id", 1).to_buf()]).await?;
+//! let mut found = db.find(&Caller::default(), Find::new(orders, Default::default()))?;
+//! let batch = found.next_batch(BatchLimit::default(), None).await?;
+//! assert_eq!(batch.documents.len(), 1);
+//! # Ok::<(), engine::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Not here
+//! Bytes of any wire protocol. Everything outside — wires, dashboard, binary — enters here and
+//! names nothing behind it.
+//!
+//! Read next: `documents/mod.rs`, `cursor.rs`, `sessions.rs`, `error.rs`.
+
+pub mod documents;
+pub mod sql;
+
+mod cursor;
+mod error;
+mod sessions;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::{Clock, ClusterTime, SystemClock};
+use changes::Hub;
+use store::{Store, StoreOptions};
+
+pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
+pub use error::{Error, ErrorKind, Result};
+pub use sessions::Sessions;
+pub use sql::{
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
+    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+};
+pub use store::{LogRetention, Namespace, SyncMode};
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; created if it does not exist.
+    pub dir: PathBuf,
+    pub clock: Arc<dyn Clock>,
+    /// Whether an acknowledged write has been synced to the disk.
+    pub sync: SyncMode,
+    /// How much of the change log is kept for streams to resume from.
+    pub log_retention: LogRetention,
+    /// Fail points and other commands that only tests should have.
+    pub enable_test_commands: bool,
+}
+
+impl Options {
+    /// Durable writes and the machine's clock.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Options {
+            dir: dir.into(),
+            clock: Arc::new(SystemClock),
+            sync: SyncMode::default(),
+            log_retention: LogRetention::default(),
+            enable_test_commands: false,
+        }
+    }
+}
+
+/// A database. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Headwater {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    store: Store,
+    hub: Hub,
+    sessions: Sessions,
+    /// Databases whose last collection was dropped, and which have not been dropped themselves.
+    emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
+    /// Snapshots that readers may come back to, and since when.
+    held: parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>>,
+    /// Wakes cursors at the end of capped collections.
+    growth: Arc<tokio::sync::Notify>,
+    sql: sql::SqlRuntime,
+}
+
+impl Headwater {
+    /// Opens a database. Fails with kind `Unavailable` if another process has it open, `Corrupt`
+    /// if its files are damaged.
+    pub fn open(options: Options) -> Result<Self> {
+        let store = Store::open(StoreOptions {
+            sync: options.sync,
+            log_retention: options.log_retention,
+            clock: Arc::clone(&options.clock),
+            ..StoreOptions::new(&options.dir)
+        })?;
+        let hub = Hub::start(Arc::new(store.clone()));
+        let growth = documents::growth_of(&store);
+        let sessions = Sessions::new(Arc::clone(&options.clock));
+        documents::restore_settings(&store)?;
+        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+        };
+        Ok(Headwater { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what has been acknowledged and stops accepting writes.
+    pub fn close(&self) {
+        self.inner.sessions.end_all();
+        self.inner.held.lock().clear();
+        self.inner.sql.close();
+        self.inner.store.close();
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.options.clock
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
+    }
+
+    /// The cluster time of the last applied write.
+    pub fn applied_time(&self) -> ClusterTime {
+        self.inner.store.applied()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn held(&self) -> &parking_lot::Mutex<std::collections::BTreeMap<ClusterTime, (store::Snapshot, i64)>> {
+        &self.inner.held
+    }
+
+    pub(crate) fn emptied(&self) -> &parking_lot::Mutex<rustc_hash::FxHashSet<String>> {
+        &self.inner.emptied
+    }
+
+    pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.inner.growth)
+    }
+
+    pub(crate) fn sql(&self) -> &sql::SqlRuntime {
+        &self.inner.sql
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+}
+
+/// Runs something that may take long without holding up other tasks of the runtime.
+pub(crate) fn blocking<T>(run: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
+        _ => run(),
+    }
+}

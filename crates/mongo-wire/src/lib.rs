@@ -1,1 +1,27 @@
-//! mongo-wire
+//! MongoDB's wire protocol: bytes in, bytes out.
+//!
+//! ```text
+//!   socket ─ connection ─ codec ─ command ─ engine
+//!              one task     pure    dispatch, strict arguments, codes and labels
+//! ```
+//!
+//! # Not here
+//! What a query, update or pipeline means, and where documents are kept: behind `engine`.
+//!
+//! # Invariants
+//! - A damaged or hostile message ends its own command or connection and nothing else.
+//! - Every reply carries the cluster's time; every error a code, its name and its labels.
+//!
+//! Read next: `codec.rs`, `connection.rs`, `command/mod.rs`, `cursors.rs`.
+
+pub mod codec;
+mod command;
+mod connection;
+mod cursors;
+pub mod error_codes;
+mod failpoint;
+mod hello;
+mod reply;
+mod server;
+
+pub use server::{MAX_CONNECTIONS, serve};

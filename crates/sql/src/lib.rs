@@ -21,6 +21,7 @@
 //! Read next: `types.rs`, `datum.rs`, `expr.rs`, `plan.rs`, then `parser`, `binder`, `functions`.
 
 pub mod aggregates;
+pub mod binder;
 pub mod cast;
 pub mod catalog;
 pub mod compare;
@@ -28,11 +29,15 @@ pub mod datetime;
 pub mod datum;
 pub mod error;
 pub mod eval;
+pub mod explain;
 pub mod expr;
 pub mod functions;
 pub mod json;
 pub mod numeric;
+pub mod optimize;
+pub mod parser;
 pub mod plan;
+mod rewrite;
 #[cfg(test)]
 mod test_data;
 pub mod text;

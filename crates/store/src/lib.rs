@@ -7,7 +7,7 @@
 //! ```text
 //!   writers ──queue──> committer: run closure, assign cluster time ─> batch {documents, indexes, log}
 //!                          │ sync (one for all queued)                      │
-//!                          └─> durable time, acknowledge, hand entries to the tail
+//!                          └─> durable time, hand entries to the tail, acknowledge
 //! ```
 //!
 //! # Not here
@@ -18,8 +18,53 @@
 //! - An acknowledged write is on disk together with its log entry, or neither is.
 //! - Readers of the log never see an entry that is not yet durable.
 //!
-//! Read next: `entry.rs`, `catalog.rs`, `kv.rs`, `committer.rs`.
+//! Read next: `store.rs`, `entry.rs`, `layout.rs`, `committer.rs`, `write.rs`, `catalog.rs`,
+//! `index.rs`, `planner.rs`, `log.rs`.
 
+mod store;
+
+pub mod catalog;
 pub mod entry;
+pub mod error;
+pub mod index;
+pub mod kv;
+pub mod planner;
+pub mod read;
+pub mod snapshot;
+pub mod write;
 
-pub use entry::{LogEntry, LogPosition, Namespace, Operation, TxnInfo};
+mod catalog_codec;
+mod commit;
+mod committer;
+mod interest;
+mod keeper;
+mod layout;
+mod locks;
+mod log;
+mod log_codec;
+mod open;
+mod overlay;
+mod pending;
+mod queue;
+mod render;
+mod shared;
+#[cfg(test)]
+mod testing;
+mod transaction;
+
+pub use catalog::{Capped, Catalog, Collection, CollectionId, IndexId, RecordId};
+pub use entry::{CollectionKind, LogEntry, LogPosition, Namespace, Operation, PreImage, TxnInfo};
+pub use error::{DuplicateKey, Error, Result};
+pub use index::Index;
+pub use keeper::LogRetention;
+pub use kv::{Direction, MemoryKv, SyncMode};
+pub use layout::Counts;
+pub use log::LogReader;
+pub use pending::{Committed, Pending};
+pub use planner::{Hint, Plan, Query, plan};
+pub use read::{Reader, Rows, Stored};
+pub use shared::DurableListener;
+pub use snapshot::Snapshot;
+pub use store::{Store, StoreOptions};
+pub use transaction::Transaction;
+pub use write::{Change, DropIndexes, IndexCounts, Modification, WriteTxn};

@@ -1,1 +1,37 @@
-//! views
+//! Keeps queries alive: the SQL catalogue, running views, their checkpoints, reads, subscriptions.
+//!
+//! ```text
+//!   change log ──subscribe──> runtime (one thread)
+//!                               │ one tick: entries up to a cluster time
+//!                               ├─ decode once per source and column set ─> deltas
+//!                               ├─ every view's dataflow steps ─> its output delta
+//!                               │        ├─ rows of the view (what a reader sees)
+//!                               │        └─ subscribers (token, deltas)
+//!                               └─ now and then: changed state + position in one batch
+//! ```
+//!
+//! # Not here
+//! Operators (`dataflow`), SQL text (`sql`), who may ask (`pg-wire`).
+//!
+//! # Invariants
+//! - All views stand at the same cluster time whenever anyone looks.
+//! - A checkpoint holds a view's state, rows and position of one tick, in one batch.
+//! - A slow subscriber gets fewer, larger batches; it never delays the runtime.
+//!
+//! Read next: `definition.rs`, `scan.rs`, `runtime.rs`, `subscription.rs`, `read.rs`.
+
+pub mod build;
+pub mod checkpoint;
+pub mod definition;
+pub mod events;
+pub mod names;
+pub mod read;
+pub mod runtime;
+pub mod scan;
+pub mod subscription;
+pub mod view;
+
+pub use definition::{Definitions, StreamDefinition, StreamScope, ViewDefinition};
+pub use read::{QueryResult, SystemTables};
+pub use runtime::{Views, ViewsOptions};
+pub use subscription::{Progress, Subscription};

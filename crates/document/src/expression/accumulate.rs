@@ -1,13 +1,17 @@
 //! Accumulators: what `$group` and window functions keep, and `$sum`, `$avg`, … as expressions.
 
 use super::object::Merger;
-use super::operator::{Args, Operator, Shape};
+use super::operator::{Args, Named, Operator, Shape};
 use super::{DoubleDouble, Scope, compare_present, nullish};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::number::Decimal;
 use crate::number::arithmetic::Number;
 use crate::value::Value;
+
+const MEDIAN: Named = Named { fields: &[("input", 40414), ("method", 40414)], not_object: 7436100, unknown: 40415 };
+const PERCENTILE: Named =
+    Named { fields: &[("input", 40414), ("method", 40414), ("p", 40414)], not_object: 7436200, unknown: 40415 };
 
 pub(super) const OPERATORS: &[Operator] = &[
     Operator { name: "$sum", shape: Shape::Any, run: |args, scope| run(args, scope, Accumulator::sum()) },
@@ -23,6 +27,15 @@ pub(super) const OPERATORS: &[Operator] = &[
         name: "$stdDevSamp",
         shape: Shape::Any,
         run: |args, scope| run(args, scope, Accumulator::std_dev(true)),
+    },
+    Operator { name: "$median", shape: Shape::Named(&MEDIAN), run: |args, _| quantiles(args, &[0.5]).map(first) },
+    Operator {
+        name: "$percentile",
+        shape: Shape::Named(&PERCENTILE),
+        run: |args, _| {
+            let points = percentile_points(args.slot(2))?;
+            quantiles(args, &points).map(|values| Some(Value::Array(values)))
+        },
     },
 ];
 
@@ -156,6 +169,10 @@ impl Accumulator {
         Accumulator::StdDev { state: Deviation::default(), sample }
     }
 
+    pub fn merge_objects() -> Self {
+        Accumulator::MergeObjects(Merger::default())
+    }
+
     pub fn push(&mut self, value: Option<Value>, ctx: &Context) -> Result<()> {
         match self {
             Accumulator::Sum(sum) => {
@@ -204,4 +221,47 @@ fn keep(best: &mut Option<Value>, value: Option<Value>, better: impl Fn(&Value, 
         Some(old) if !better(&value, old) => {}
         _ => *best = Some(value),
     }
+}
+
+/// The points of `$percentile`: numbers in [0, 1], at least one.
+pub(crate) fn percentile_points(value: &Option<Value>) -> Result<Vec<f64>> {
+    let bad = || {
+        Error::new(
+            7750302,
+            "The $percentile 'p' field must be an array of numbers from [0.0, 1.0], with at least one element",
+        )
+    };
+    let Some(Value::Array(points)) = value else { return Err(bad()) };
+    let points: Option<Vec<f64>> = points
+        .iter()
+        .map(|point| Number::from_value(point).map(Number::to_f64).filter(|p| (0.0..=1.0).contains(p)))
+        .collect();
+    points.filter(|points| !points.is_empty()).ok_or_else(bad)
+}
+
+/// The smallest number that at least that share of all numbers does not exceed; null for none.
+pub(crate) fn percentiles(mut numbers: Vec<f64>, points: &[f64]) -> Vec<Value> {
+    numbers.sort_by(f64::total_cmp);
+    let pick = |p: &f64| {
+        let rank = (p * numbers.len() as f64).ceil() as usize;
+        numbers.get(rank.saturating_sub(1)).map_or(Value::Null, |n| Value::Double(*n))
+    };
+    points.iter().map(pick).collect()
+}
+
+fn first(values: Vec<Value>) -> Option<Value> {
+    values.into_iter().next()
+}
+
+/// `$median` and `$percentile` of one array (or one number).
+fn quantiles(mut args: Args, points: &[f64]) -> Result<Vec<Value>> {
+    if args.get(1).and_then(Value::as_str) != Some("approximate") {
+        return Err(Error::bad_value("Currently only 'approximate' can be used as percentile 'method'."));
+    }
+    let items = match args.take(0) {
+        Some(Value::Array(items)) => items,
+        other => other.into_iter().collect(),
+    };
+    let numbers = items.iter().filter_map(Number::from_value).map(Number::to_f64).filter(|n| !n.is_nan());
+    Ok(percentiles(numbers.collect(), points))
 }

@@ -1,8 +1,8 @@
 //! `$convert` and its short forms, `$type`, `$isNumber`.
 
 use super::operator::{Args, Named, Operator, Shape};
-use super::{Scope, date, type_of};
 use super::text::{hex, value_text};
+use super::{Scope, date, type_of};
 use crate::error::{Error, Result};
 use crate::number::{Decimal, Number, Rounding, text::double_text};
 use crate::raw::kind;
@@ -58,8 +58,9 @@ fn convert(mut args: Args, _: &mut Scope<'_>) -> Result<Option<Value>> {
 fn target(to: &Option<Value>) -> Result<Option<u8>> {
     let code = match to {
         None | Some(Value::Null | Value::Undefined) => return Ok(None),
-        Some(Value::String(name)) => kind_by_name(name)
-            .ok_or_else(|| Error::bad_value(format!("Unknown type name: {name}")))?,
+        Some(Value::String(name)) => {
+            kind_by_name(name).ok_or_else(|| Error::bad_value(format!("Unknown type name: {name}")))?
+        }
         Some(value) => {
             let Some(n) = Number::from_value(value) else {
                 return Err(Error::failed_to_parse(format!(

@@ -16,7 +16,7 @@
 //!
 //! Read next: `parse.rs`, `path.rs`, `control.rs`, then any family.
 
-mod accumulate;
+pub(crate) mod accumulate;
 mod array;
 mod bits;
 mod comparison;
@@ -33,9 +33,11 @@ mod set;
 mod string;
 pub(crate) mod text;
 
+pub(crate) use accumulate as accumulator;
+pub(crate) use array::check_n;
 pub(crate) use control::truthy;
 pub(crate) use math::DoubleDouble;
-pub(crate) use parse::Parser;
+pub(crate) use parse::{Parser, evaluate_let};
 pub(crate) use path::FieldPath;
 
 use operator::{Args, Operator};
@@ -294,8 +296,23 @@ pub(crate) fn compare(ctx: &Context, a: Option<&Value>, b: Option<&Value>) -> st
     }
 }
 
-pub(crate) fn compare_present(_ctx: &Context, a: &Value, b: &Value) -> std::cmp::Ordering {
-    crate::compare::compare_values(a, b)
+pub(crate) fn compare_present(ctx: &Context, a: &Value, b: &Value) -> std::cmp::Ordering {
+    let Some(collation) = &ctx.collation else { return crate::compare::compare_values(a, b) };
+    if let (Value::String(a), Value::String(b)) = (a, b) {
+        return collation.compare(a, b);
+    }
+    let compare = |a: Raw<'_>, b: Raw<'_>| crate::collation::compare_with(a, b, Some(collation));
+    let nested = |v: &Value| matches!(v, Value::Document(_) | Value::Array(_));
+    if !nested(a) || !nested(b) {
+        return compare(a.as_scalar(), b.as_scalar());
+    }
+    let wrap = |value: &Value| {
+        let mut writer = crate::write::DocWriter::new();
+        writer.value("", value);
+        writer.finish()
+    };
+    let (a, b) = (wrap(a), wrap(b));
+    compare(a.get("").unwrap_or(Raw::Null), b.get("").unwrap_or(Raw::Null))
 }
 
 /// Bytes a value holds by itself, without what its elements hold.
@@ -322,5 +339,8 @@ pub(crate) fn size_of_value(value: &Value) -> usize {
     shallow_size(value) + below
 }
 
+/// The names of all operators that are table rows.
 #[cfg(test)]
-mod tests;
+pub(crate) fn operator_names() -> impl Iterator<Item = &'static str> {
+    operator::all().keys().copied()
+}

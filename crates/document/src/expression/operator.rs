@@ -111,6 +111,10 @@ impl Args {
 
 /// Every operator that is a table row, by name.
 pub(crate) fn find(name: &str) -> Option<&'static Operator> {
+    all().get(name).copied()
+}
+
+pub(super) fn all() -> &'static FxHashMap<&'static str, &'static Operator> {
     static BY_NAME: LazyLock<FxHashMap<&'static str, &'static Operator>> = LazyLock::new(|| {
         let families = [
             super::math::OPERATORS,
@@ -127,7 +131,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Operator> {
         ];
         families.into_iter().flatten().map(|operator| (operator.name, operator)).collect()
     });
-    BY_NAME.get(name).copied()
+    &BY_NAME
 }
 
 /// The arguments of `operator` as written in `value`, unparsed; `None` where an optional one is absent.

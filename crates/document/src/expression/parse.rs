@@ -124,7 +124,11 @@ impl<'c> Parser<'c> {
         let args = operator::split_args(operator, value)?;
         let args: Result<Vec<Option<Node>>> =
             args.into_iter().map(|arg| arg.map(|arg| self.operand(arg)).transpose()).collect();
-        super::object::check_constants(operator.name, args?).map(|args| Node::Call { operator, args })
+        let mut args = args?;
+        if operator.name == "$getField" && args[1].is_none() && self.scope.iter().any(|bound| bound == "CURRENT") {
+            args[1] = Some(self.reference("$$CURRENT")?);
+        }
+        super::object::check_constants(operator.name, args).map(|args| Node::Call { operator, args })
     }
 
     /// Parses `value` with `names` bound to the next slots.
@@ -167,7 +171,7 @@ pub(crate) fn check_variable(name: &str) -> Result<()> {
     if name == "CURRENT" {
         return Ok(());
     }
-    if !(first.is_ascii_lowercase() || !first.is_ascii()) {
+    if first.is_ascii() && !first.is_ascii_lowercase() {
         return Err(Error::failed_to_parse(format!(
             "'{name}' starts with an invalid character for a user variable name"
         )));
@@ -203,9 +207,11 @@ impl Node {
             Node::Call { operator, args } => {
                 let args: Result<Vec<_>> = args.into_iter().map(|a| a.map(|node| node.fold(ctx)).transpose()).collect();
                 let args = args?;
-                let all = args.iter().flatten().all(constant);
+                // $getField without an input reads the document; $rand is never the same.
+                let reads = operator.name == "$rand" || (operator.name == "$getField" && args[1].is_none());
+                let all = !reads && args.iter().flatten().all(constant);
                 let node = Node::Call { operator, args };
-                if !all || operator.name == "$rand" {
+                if !all {
                     return Ok(node);
                 }
                 node

@@ -13,11 +13,8 @@ use crate::value::Value;
 const NULL: Result<Option<Value>> = Ok(Some(Value::Null));
 
 const TRIM: Named = Named { fields: &[("input", 50695), ("chars", 0)], not_object: 50696, unknown: 50694 };
-const REPLACE: Named = Named {
-    fields: &[("input", 51749), ("find", 51748), ("replacement", 51747)],
-    not_object: 51751,
-    unknown: 51750,
-};
+const REPLACE: Named =
+    Named { fields: &[("input", 51749), ("find", 51748), ("replacement", 51747)], not_object: 51751, unknown: 51750 };
 
 pub(super) const OPERATORS: &[Operator] = &[
     Operator { name: "$concat", shape: Shape::Any, run: |args, _| concat(args) },
@@ -97,7 +94,10 @@ fn substring_bytes(args: Args) -> Result<Option<Value>> {
         Err(_) => text.len(),
     };
     if !text.is_char_boundary(end) {
-        return Err(Error::new(28657, "$substrBytes:  Invalid range, ending index is in the middle of a UTF-8 character."));
+        return Err(Error::new(
+            28657,
+            "$substrBytes:  Invalid range, ending index is in the middle of a UTF-8 character.",
+        ));
     }
     Ok(Some(Value::from(text.get(start..end).unwrap_or(""))))
 }
@@ -111,7 +111,10 @@ fn substring_points(args: Args) -> Result<Option<Value>> {
         let n = n.as_whole().and_then(|n| i32::try_from(n).ok()).ok_or_else(|| {
             Error::new(
                 codes[1],
-                format!("$substrCP: {what} cannot be represented as a 32-bit integral value: {}", value_text(args.get(i))),
+                format!(
+                    "$substrCP: {what} cannot be represented as a 32-bit integral value: {}",
+                    value_text(args.get(i))
+                ),
             )
         })?;
         usize::try_from(n)
@@ -137,7 +140,10 @@ fn split(args: Args) -> Result<Option<Value>> {
         Some(Value::String(s)) => Ok(s),
         _ => Err(Error::new(
             code,
-            format!("$split requires an expression that evaluates to a string as a {what} argument, found: {}", args.type_of(i)),
+            format!(
+                "$split requires an expression that evaluates to a string as a {what} argument, found: {}",
+                args.type_of(i)
+            ),
         )),
     };
     let (input, separator) = (text(0, 40085, "first")?, text(1, 40086, "second")?);
@@ -154,7 +160,10 @@ fn haystack_and_needle(args: &Args, codes: [i32; 2]) -> Result<Option<(&str, &st
     }
     let text = |i: usize, what: &str| match args.get(i) {
         Some(Value::String(s)) => Ok(s.as_str()),
-        _ => Err(Error::new(codes[i], format!("{} requires a string as the {what} argument, found: {}", args.op, args.type_of(i)))),
+        _ => Err(Error::new(
+            codes[i],
+            format!("{} requires a string as the {what} argument, found: {}", args.op, args.type_of(i)),
+        )),
     };
     Ok(Some((text(0, "first")?, text(1, "second")?)))
 }
@@ -191,7 +200,12 @@ fn trim(args: Args, left: bool, right: bool) -> Result<Option<Value>> {
     let Some(Value::String(text)) = args.get(0) else {
         return Err(Error::new(
             50699,
-            format!("{} requires its input to be a string, got {} (of type {}) instead.", args.op, value_text(args.get(0)), args.type_of(0)),
+            format!(
+                "{} requires its input to be a string, got {} (of type {}) instead.",
+                args.op,
+                value_text(args.get(0)),
+                args.type_of(0)
+            ),
         ));
     };
     let set: Option<Vec<char>> = match args.slot(1) {
@@ -201,7 +215,12 @@ fn trim(args: Args, left: bool, right: bool) -> Result<Option<Value>> {
         value => {
             return Err(Error::new(
                 50700,
-                format!("{} requires 'chars' to be a string, got {} (of type {}) instead.", args.op, value_text(value.as_ref()), type_of(value)),
+                format!(
+                    "{} requires 'chars' to be a string, got {} (of type {}) instead.",
+                    args.op,
+                    value_text(value.as_ref()),
+                    type_of(value)
+                ),
             ));
         }
     };
@@ -225,7 +244,8 @@ fn replace(args: Args, scope: &mut Scope<'_>, all: bool) -> Result<Option<Value>
             format!("{} requires that '{what}' be a string, found: {}", args.op, value_text(value.as_ref())),
         )),
     };
-    let (input, find, replacement) = (part(0, 51746, "input")?, part(1, 51745, "find")?, part(2, 51744, "replacement")?);
+    let (input, find, replacement) =
+        (part(0, 51746, "input")?, part(1, 51745, "find")?, part(2, 51744, "replacement")?);
     let (Some(input), Some(find), Some(replacement)) = (input, find, replacement) else { return NULL };
     let count = if all { input.matches(find).count() } else { 1 };
     scope.charge(input.len().saturating_add(count.saturating_mul(replacement.len())))?;

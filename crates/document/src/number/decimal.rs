@@ -191,6 +191,7 @@ impl Decimal {
         if self.is_negative() { self.negate() } else { self }
     }
 
+    #[allow(clippy::should_implement_trait, reason = "named like its siblings; an operator would hide the rounding")]
     pub fn add(self, other: Decimal) -> Decimal {
         match (self, other) {
             (Decimal::NaN, _) | (_, Decimal::NaN) => Decimal::NaN,

@@ -41,7 +41,12 @@ fn from_fixed(n: BigInt, p: u32) -> Decimal {
 }
 
 fn scaled(n: BigInt, exponent: i32) -> Decimal {
-    Decimal::rounded(n.is_negative(), n.into_parts().1, exponent).stripped_to(0)
+    let full = Decimal::rounded(n.is_negative(), n.into_parts().1, exponent);
+    // Fourteen zeros at the end are no accident: the value is exact, and short.
+    match full.stripped_to(0) {
+        short @ Decimal::Finite { coefficient, .. } if coefficient < 10u128.pow(20) => short,
+        _ => full,
+    }
 }
 
 /// `atanh(1/k)` and, with alternating signs, `atan(1/k)`.

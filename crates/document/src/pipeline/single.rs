@@ -13,12 +13,20 @@ pub(super) fn apply(stage: &Stage, doc: DocBuf) -> Result<Option<DocBuf>> {
         Stage::Project { projection, .. } => projection.apply(doc.as_doc(), None).map(Some),
         Stage::ReplaceRoot { expression, .. } => replace_root(expression, &doc).map(Some),
         Stage::Redact(expression) => redact(expression, &doc),
+        Stage::Match(matcher) => Ok(matcher.matches(doc.as_doc())?.then_some(doc)),
+        other => Err(Error::new(20, format!("{} cannot be applied to one document", other.name()))),
     }
 }
 
 fn replace_root(expression: &Expression, doc: &DocBuf) -> Result<DocBuf> {
     match expression.evaluate(doc.as_doc())? {
-        Some(Value::Document(root)) => Ok(root.to_buf()),
+        Some(Value::Document(root)) => {
+            let mut writer = DocWriter::with_capacity(doc.len());
+            for (name, value) in root.iter() {
+                writer.computed(name, value)?;
+            }
+            Ok(writer.finish())
+        }
         other => Err(Error::new(
             40228,
             format!(

@@ -59,7 +59,7 @@ enum Field {
     Below(Level),
     Compute(Expression),
     Slice(Slice),
-    //TE ElemMatch(parse::ElemMatch),
+    ElemMatch(parse::ElemMatch),
 }
 
 /// `$slice` of find: what stays of an array.
@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 }
                 if let Some(value) = expression.evaluate(self.root)? {
-                    self.writer.value(name, &value);
+                    self.writer.computed(name, &value)?;
                 }
                 Ok(true)
             }
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(true)
             }
-            //TE Field::ElemMatch(_) => Ok(false),
+            Field::ElemMatch(_) => Ok(false),
             Field::Below(level) => self.below(name, value, level),
         }
     }
@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         match field {
             Field::Compute(expression) => {
                 if let Some(value) = expression.evaluate(self.root)? {
-                    self.writer.value(name, &value);
+                    self.writer.computed(name, &value)?;
                 }
             }
             Field::Below(level) if level.computes => {
@@ -240,7 +240,18 @@ impl<'a> Run<'a> {
                 self.level(level, None)?;
                 self.writer.end();
             }
-            //TE2
+            Field::ElemMatch(condition) => {
+                if let Some(Raw::Array(items)) = value {
+                    for item in items.values() {
+                        if condition.matches(item)? {
+                            self.writer.begin_array(name);
+                            self.writer.raw("0", item);
+                            self.writer.end();
+                            break;
+                        }
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -282,6 +293,3 @@ fn select_in(doc: &mut Doc, parts: &[&str], index: Option<usize>) -> Result<()> 
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

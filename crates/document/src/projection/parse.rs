@@ -4,8 +4,10 @@ use super::{Field, Kind, Level, Projection, Slice};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::expression::{Expression, FieldPath, Parser};
+use crate::matcher::Matcher;
 use crate::number::Number;
 use crate::raw::{Raw, RawDoc};
+use crate::write::DocWriter;
 
 /// Whose rules apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,29 @@ pub enum Mode {
     Aggregate,
 }
 
-//TE ELEM
+/// The condition of an `$elemMatch` projection.
+#[derive(Debug)]
+pub(super) struct ElemMatch(Matcher);
+
+impl ElemMatch {
+    /// Elements are tested one by one, each as the only one of an array.
+    fn parse(condition: RawDoc<'_>, ctx: &Context) -> Result<Self> {
+        let mut w = DocWriter::new();
+        w.begin_document("v");
+        w.doc("$elemMatch", condition);
+        w.end();
+        Ok(ElemMatch(Matcher::parse(w.finish().as_doc(), ctx)?))
+    }
+
+    pub fn matches(&self, item: Raw<'_>) -> Result<bool> {
+        let mut w = DocWriter::new();
+        w.begin_array("v");
+        w.raw("0", item);
+        w.end();
+        self.0.matches(w.finish().as_doc())
+    }
+}
+
 struct Spec<'c> {
     ctx: &'c Context,
     mode: Mode,
@@ -45,9 +69,6 @@ impl Projection {
 
     /// `$addFields`: everything is computed, everything else stays.
     pub fn add_fields(spec: RawDoc<'_>, ctx: &Context) -> Result<Projection> {
-        if spec.is_empty() {
-            return Err(Error::new(40177, "specification must have at least one field"));
-        }
         let mut root = Level::default();
         for (name, value) in spec.iter() {
             add_field(&mut root, name, value, ctx)?;
@@ -181,8 +202,8 @@ impl Spec<'_> {
             return Err(Error::new(31275, "Cannot use $elemMatch projection on a nested field."));
         }
         self.elem_match = true;
-        let _ = condition;
-        Err(Error::new(31325, "Unknown expression $elemMatch"))
+        let condition = ElemMatch::parse(condition, self.ctx)?;
+        insert(&mut self.root, &FieldPath::parse(path)?, Field::ElemMatch(condition))
     }
 
     fn compute(&mut self, path: &str, expression: Expression) -> Result<()> {

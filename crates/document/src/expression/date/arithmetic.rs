@@ -1,6 +1,8 @@
 //! `$dateAdd`, `$dateSubtract`, `$dateDiff`, `$dateTrunc`.
 
-use super::civil::{Civil, MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, Zone, days_from_civil, days_in_month};
+use super::civil::{
+    Civil, MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, Zone, days_from_civil, days_in_month,
+};
 use super::{instant, zone_arg};
 use crate::error::{Error, Result};
 use crate::expression::operator::{Args, Named};
@@ -131,9 +133,11 @@ pub(super) fn shift(args: Args, sign: i64) -> Result<Option<Value>> {
     }
     let start = date(&args, 0, 5166403, "startDate")?;
     let unit = unit(&args, 1, 5166404, 9)?;
-    let amount = args.get(2).and_then(Number::from_value).and_then(Number::as_whole).ok_or_else(|| {
-        Error::new(5166405, format!("{} expects integer amount of time units", args.op))
-    })?;
+    let amount = args
+        .get(2)
+        .and_then(Number::from_value)
+        .and_then(Number::as_whole)
+        .ok_or_else(|| Error::new(5166405, format!("{} expects integer amount of time units", args.op)))?;
     let Some(zone) = zone_arg(&args, 3)? else { return Ok(Some(Value::Null)) };
     let overflow = || Error::new(5166406, format!("{} overflowed", args.op));
     let amount = amount.checked_mul(sign).ok_or_else(overflow)?;
@@ -147,7 +151,7 @@ pub(crate) fn add_units(start: i64, unit: Unit, amount: i64, zone: &Zone) -> Opt
         Step::Time(ms) => start.checked_add(ms.checked_mul(amount)?),
         Step::Days(days) => {
             let local = start.checked_add(zone.offset_ms(start))?;
-            zone.from_local(local.checked_add(days.checked_mul(amount)?.checked_mul(MS_PER_DAY)?)?)
+            zone.instant_at(local.checked_add(days.checked_mul(amount)?.checked_mul(MS_PER_DAY)?)?)
         }
         Step::Months(months) => {
             let civil = zone.to_civil(start);
@@ -156,7 +160,7 @@ pub(crate) fn add_units(start: i64, unit: Unit, amount: i64, zone: &Zone) -> Opt
             if year.abs() > 300_000_000 {
                 return None;
             }
-            zone.from_civil(Civil { year, month, day: civil.day.min(days_in_month(year, month)), ..civil })
+            zone.instant_of(Civil { year, month, day: civil.day.min(days_in_month(year, month)), ..civil })
         }
     }
 }
@@ -226,11 +230,18 @@ fn bin_size(args: &Args) -> Result<i64> {
     let Some(n) = args.get(2).and_then(Number::from_value).and_then(Number::as_whole) else {
         return Err(Error::new(
             5439017,
-            format!("$dateTrunc requires 'binSize' to be a 64-bit integer, but got value '{}' of type {}", value_text(args.get(2)), args.type_of(2)),
+            format!(
+                "$dateTrunc requires 'binSize' to be a 64-bit integer, but got value '{}' of type {}",
+                value_text(args.get(2)),
+                args.type_of(2)
+            ),
         ));
     };
     if n <= 0 {
-        return Err(Error::new(5439018, format!("$dateTrunc requires 'binSize' to be greater than 0, but got value {n}")));
+        return Err(Error::new(
+            5439018,
+            format!("$dateTrunc requires 'binSize' to be greater than 0, but got value {n}"),
+        ));
     }
     Ok(n)
 }
@@ -245,17 +256,17 @@ fn truncate_to(ms: i64, unit: Unit, bin: i64, first: i64, zone: &Zone) -> Option
             let since = (c.year - 2000) * 12 + c.month - 1;
             let start = floor(since.div_euclid(months))?.checked_mul(months)?;
             let (year, month) = (2000 + start.div_euclid(12), start.rem_euclid(12) + 1);
-            zone.from_civil(Civil { year, month, day: 1, hour: 0, minute: 0, second: 0, ms: 0 })
+            zone.instant_of(Civil { year, month, day: 1, hour: 0, minute: 0, second: 0, ms: 0 })
         }
         Step::Days(days) => {
             let day = day_number(zone.to_civil(ms));
             // 2000-01-01 was a Saturday (6).
             let reference = if unit == Unit::Week { reference + (first - 6).rem_euclid(7) } else { reference };
             let start = floor((day - reference).div_euclid(days))?.checked_mul(days)?.checked_add(reference)?;
-            zone.from_local(start.checked_mul(MS_PER_DAY)?)
+            zone.instant_at(start.checked_mul(MS_PER_DAY)?)
         }
         Step::Time(step) => {
-            let reference = zone.from_local(reference * MS_PER_DAY)?;
+            let reference = zone.instant_at(reference * MS_PER_DAY)?;
             let since = ms.checked_sub(reference)?;
             let size = step.checked_mul(bin)?;
             since.div_euclid(size).checked_mul(size)?.checked_add(reference)

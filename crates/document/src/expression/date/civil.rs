@@ -167,7 +167,7 @@ impl Zone {
 
     /// The instant at which clocks in this zone show `local`. In a gap the time after it, where it
     /// happens twice the first.
-    pub fn from_local(&self, local: i64) -> Option<i64> {
+    pub fn instant_at(&self, local: i64) -> Option<i64> {
         let Zone::Named(_) = self else { return local.checked_sub(self.offset_ms(local)) };
         let day = MS_PER_DAY;
         let before = self.offset_ms(local.checked_sub(day)?);
@@ -184,8 +184,8 @@ impl Zone {
         Some(early)
     }
 
-    pub fn from_civil(&self, civil: Civil) -> Option<i64> {
-        self.from_local(civil.to_local_ms()?)
+    pub fn instant_of(&self, civil: Civil) -> Option<i64> {
+        self.instant_at(civil.to_local_ms()?)
     }
 }
 

@@ -15,7 +15,17 @@ pub(super) const TO_STRING: Named = Named {
 };
 
 pub(super) const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -27,7 +37,11 @@ pub(super) fn to_string(mut args: Args) -> Result<Option<Value>> {
         value => {
             return Err(Error::new(
                 18533,
-                format!("$dateToString requires that 'format' be a string, found: {} with value {}", args.type_of(1), value_text(value.as_ref())),
+                format!(
+                    "$dateToString requires that 'format' be a string, found: {} with value {}",
+                    args.type_of(1),
+                    value_text(value.as_ref())
+                ),
             ));
         }
     };
@@ -81,7 +95,9 @@ fn directive_text(directive: char, c: Civil, offset: i64) -> Result<String> {
         }
         Err(Error::new(
             18537,
-            format!("Could not convert date to string: date component was outside the supported range of 0-9999: {year}"),
+            format!(
+                "Could not convert date to string: date component was outside the supported range of 0-9999: {year}"
+            ),
         ))
     };
     Ok(match directive {

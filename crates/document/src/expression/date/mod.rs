@@ -42,15 +42,31 @@ pub(super) const OPERATORS: &[Operator] = &[
         Ok(year.map(|year| year.as_whole().map_or(Value::Null, Value::Int64)))
     }),
     Operator { name: "$dateToParts", shape: Shape::Named(&parts::TO_PARTS), run: |args, _| parts::to_parts(args) },
-    Operator { name: "$dateFromParts", shape: Shape::Named(&parts::FROM_PARTS), run: |args, _| parts::from_parts(args) },
+    Operator {
+        name: "$dateFromParts",
+        shape: Shape::Named(&parts::FROM_PARTS),
+        run: |args, _| parts::from_parts(args),
+    },
     Operator { name: "$dateToString", shape: Shape::Named(&format::TO_STRING), run: |args, _| format::to_string(args) },
-    Operator { name: "$dateFromString", shape: Shape::Named(&parse::FROM_STRING), run: |args, _| parse::from_string(args) },
+    Operator {
+        name: "$dateFromString",
+        shape: Shape::Named(&parse::FROM_STRING),
+        run: |args, _| parse::from_string(args),
+    },
     Operator { name: "$dateAdd", shape: Shape::Named(&arithmetic::ADD), run: |args, _| arithmetic::shift(args, 1) },
-    Operator { name: "$dateSubtract", shape: Shape::Named(&arithmetic::ADD), run: |args, _| arithmetic::shift(args, -1) },
+    Operator {
+        name: "$dateSubtract",
+        shape: Shape::Named(&arithmetic::ADD),
+        run: |args, _| arithmetic::shift(args, -1),
+    },
     Operator { name: "$dateDiff", shape: Shape::Named(&arithmetic::DIFF), run: |args, _| arithmetic::difference(args) },
     Operator { name: "$dateTrunc", shape: Shape::Named(&arithmetic::TRUNC), run: |args, _| arithmetic::truncate(args) },
     Operator { name: "$tsSecond", shape: Shape::Exactly(1), run: |args, _| timestamp(args, 5687301, |t| t >> 32) },
-    Operator { name: "$tsIncrement", shape: Shape::Exactly(1), run: |args, _| timestamp(args, 5687302, |t| t & 0xffff_ffff) },
+    Operator {
+        name: "$tsIncrement",
+        shape: Shape::Exactly(1),
+        run: |args, _| timestamp(args, 5687302, |t| t & 0xffff_ffff),
+    },
 ];
 
 /// The instant of a date, timestamp or ObjectId; `None` for other types.
@@ -91,7 +107,9 @@ fn timestamp(args: Args, code: i32, part: fn(u64) -> u64) -> Result<Option<Value
     match args.slot(0) {
         Some(Value::Timestamp(t)) => Ok(Some(Value::Int64(part(*t) as i64))),
         value if nullish(value) => Ok(Some(Value::Null)),
-        value => Err(Error::new(code, format!("Argument to {} must be a timestamp, but is {}", args.op, type_of(value)))),
+        value => {
+            Err(Error::new(code, format!("Argument to {} must be a timestamp, but is {}", args.op, type_of(value))))
+        }
     }
 }
 
@@ -101,11 +119,11 @@ pub(crate) fn iso_text(ms: i64) -> Result<String> {
     if !(0..=9999).contains(&c.year) {
         return Err(Error::new(
             18537,
-            format!("Could not convert date to string: date component was outside the supported range of 0-9999: {}", c.year),
+            format!(
+                "Could not convert date to string: date component was outside the supported range of 0-9999: {}",
+                c.year
+            ),
         ));
     }
-    Ok(format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        c.year, c.month, c.day, c.hour, c.minute, c.second, c.ms
-    ))
+    Ok(format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", c.year, c.month, c.day, c.hour, c.minute, c.second, c.ms))
 }

@@ -47,7 +47,11 @@ pub(super) fn from_string(mut args: Args) -> Result<Option<Value>> {
         }
         value => Err(Error::new(
             241,
-            format!("$dateFromString requires that 'dateString' be a string, found: {} with value {}", args.type_of(0), value_text(value.as_ref())),
+            format!(
+                "$dateFromString requires that 'dateString' be a string, found: {} with value {}",
+                args.type_of(0),
+                value_text(value.as_ref())
+            ),
         )),
     };
     match parsed {
@@ -101,14 +105,15 @@ impl Found {
             ));
         }
         let days = self.days(text)?;
-        if self.hour > 24 || self.minute > 59 || self.second > 59 || (self.hour == 24 && self.minute + self.second > 0) {
+        if self.hour > 24 || self.minute > 59 || self.second > 59 || (self.hour == 24 && self.minute + self.second > 0)
+        {
             return Err(bad(text, "0: unexpected time of day"));
         }
         let time = self.hour * MS_PER_HOUR + self.minute * MS_PER_MINUTE + self.second * 1000 + self.ms;
         let local = days * MS_PER_DAY + time;
         let ms = match (self.offset_ms, zone) {
             (Some(offset), _) => Some(local - offset),
-            (None, Some(zone)) => zone.from_local(local),
+            (None, Some(zone)) => zone.instant_at(local),
             (None, None) => Some(local),
         };
         ms.ok_or_else(|| bad(text, "the date is out of range"))
@@ -116,10 +121,7 @@ impl Found {
 
     fn days(&self, text: &str) -> Result<i64> {
         let incomplete = || {
-            Error::new(
-                241,
-                format!("an incomplete date/time string has been found, with elements missing: \"{text}\""),
-            )
+            Error::new(241, format!("an incomplete date/time string has been found, with elements missing: \"{text}\""))
         };
         if let Some(year) = self.iso_year {
             let week = self.iso_week.unwrap_or(1);
@@ -205,7 +207,9 @@ fn month_by_name(word: &str) -> Option<i64> {
         return None;
     }
     let at = MONTHS.iter().position(|month| {
-        word.eq_ignore_ascii_case(month) || word.eq_ignore_ascii_case(&month[..3]) || (*month == "September" && word.eq_ignore_ascii_case("sept"))
+        word.eq_ignore_ascii_case(month)
+            || word.eq_ignore_ascii_case(&month[..3])
+            || (*month == "September" && word.eq_ignore_ascii_case("sept"))
     })?;
     Some(at as i64 + 1)
 }
@@ -223,7 +227,10 @@ pub(crate) fn parse_text(text: &str, zone: Option<&Zone>) -> Result<i64> {
         return Err(unreadable(text, trimmed));
     }
     if !read_time(&mut reader, &mut found) || !reader.rest().trim().is_empty() {
-        return Err(bad(text, &format!("{}: Unexpected character '{}'", reader.at, reader.rest().chars().next().unwrap_or(' '))));
+        return Err(bad(
+            text,
+            &format!("{}: Unexpected character '{}'", reader.at, reader.rest().chars().next().unwrap_or(' ')),
+        ));
     }
     found.instant(text, zone)
 }
@@ -354,7 +361,13 @@ fn read_time(reader: &mut Reader<'_>, found: &mut Found) -> bool {
     if reader.eat(':') || t {
         let Some(minute) = reader.number(2, 2) else { return false };
         found.minute = minute;
-        let second = if reader.eat(':') { reader.number(2, 2) } else if t { reader.number(2, 2).or(Some(0)) } else { Some(0) };
+        let second = if reader.eat(':') {
+            reader.number(2, 2)
+        } else if t {
+            reader.number(2, 2).or(Some(0))
+        } else {
+            Some(0)
+        };
         let Some(second) = second else { return false };
         found.second = second;
         if reader.eat('.') || reader.eat(',') {
@@ -409,7 +422,11 @@ fn parse_formatted(text: &str, format: &str, zone: Option<&Zone>) -> Result<i64>
     if !reader.rest().is_empty() {
         return Err(bad(text, &format!("{}: Trailing data", reader.at)));
     }
-    if found.year.is_some() && found.day_of_year.is_none() && found.iso_year.is_none() && (found.month.is_none() || found.day.is_none()) {
+    if found.year.is_some()
+        && found.day_of_year.is_none()
+        && found.iso_year.is_none()
+        && (found.month.is_none() || found.day.is_none())
+    {
         return Err(Error::new(
             241,
             format!("an incomplete date/time string has been found, with elements missing: \"{text}\""),

@@ -48,10 +48,7 @@ pub(super) fn to_parts(args: Args) -> Result<Option<Value>> {
     let int = |n: i64| Value::from(Number::narrow(n));
     let day = if iso {
         let (year, week) = c.iso_week();
-        Doc::new()
-            .with("isoWeekYear", int(year))
-            .with("isoWeek", int(week))
-            .with("isoDayOfWeek", int(c.iso_weekday()))
+        Doc::new().with("isoWeekYear", int(year)).with("isoWeek", int(week)).with("isoDayOfWeek", int(c.iso_weekday()))
     } else {
         Doc::new().with("year", int(c.year)).with("month", int(c.month)).with("day", int(c.day))
     };
@@ -76,7 +73,11 @@ fn whole(args: &Args, i: usize, default: i64) -> Result<Option<i64>> {
     n.map(Some).ok_or_else(|| {
         Error::new(
             40515,
-            format!("'{name}' must evaluate to an integer, found {} with value {}", args.type_of(i), value_text(args.get(i))),
+            format!(
+                "'{name}' must evaluate to an integer, found {} with value {}",
+                args.type_of(i),
+                value_text(args.get(i))
+            ),
         )
     })
 }
@@ -86,7 +87,10 @@ fn bounded(args: &Args, i: usize, default: i64) -> Result<Option<i64>> {
     match n {
         Some(n) if !(-32768..=32767).contains(&n) => Err(Error::new(
             31034,
-            format!("'{}' must evaluate to a value in the range [-32768, 32767]; value {n} is not in range", FROM_PARTS.fields[i].0),
+            format!(
+                "'{}' must evaluate to a value in the range [-32768, 32767]; value {n} is not in range",
+                FROM_PARTS.fields[i].0
+            ),
         )),
         _ => Ok(n),
     }
@@ -139,5 +143,5 @@ fn compose(args: &Args) -> Result<Option<i64>> {
         Civil { year, month, day, hour, minute, second, ms }
     };
     let out_of_range = || Error::new(15, "$dateFromParts: the date is out of range");
-    zone.from_civil(civil).map(Some).ok_or_else(out_of_range)
+    zone.instant_of(civil).map(Some).ok_or_else(out_of_range)
 }

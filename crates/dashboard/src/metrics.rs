@@ -1,0 +1,51 @@
+//! Prometheus text. Names follow the field's word, units last.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::App;
+use crate::report::{Report, report};
+
+/// All metrics at this moment.
+pub async fn metrics(State(app): State<App>) -> Response {
+    match report(&app.engine).await {
+        Ok(report) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&report)).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+fn render(report: &Report) -> String {
+    let mut out = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, f64)>| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let one = |value: f64| vec![(String::new(), value)];
+    family("headwater_uptime_seconds", "gauge", "Time since the server started.", one(report.uptime_s as f64));
+    family("headwater_changes_total", "counter", "Changes committed since the start.", one(report.events as f64));
+    let streams = |value: fn(&crate::report::Stream) -> f64| {
+        report.streams.iter().map(|s| (labels("stream", &s.db, &s.name), value(s))).collect()
+    };
+    family("headwater_stream_events_total", "counter", "Events of a change stream.", streams(|s| s.events as f64));
+    let views = |value: fn(&crate::report::View) -> f64| {
+        report.views.iter().map(|v| (labels("view", &v.db, &v.name), value(v))).collect()
+    };
+    family("headwater_view_rows", "gauge", "Rows of a view.", views(|v| v.rows as f64));
+    family("headwater_view_changes_total", "counter", "Output deltas of a view.", views(|v| v.changes as f64));
+    family("headwater_view_failures_total", "counter", "Input rows that failed.", views(|v| v.failures as f64));
+    family("headwater_view_lag_seconds", "gauge", "How far a view is behind.", views(|v| v.lag_ms as f64 / 1000.0));
+    family("headwater_view_subscribers", "gauge", "Subscribers of a view.", views(|v| v.subscribers as f64));
+    family("headwater_view_stopped", "gauge", "1 if a view stopped with an error.", views(|v| f64::from(u8::from(v.error.is_some()))));
+    out
+}
+
+/// Label values are escaped as the format asks.
+fn labels(kind: &str, db: &str, name: &str) -> String {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{{db=\"{}\",{kind}=\"{}\"}}", escape(db), escape(name))
+}

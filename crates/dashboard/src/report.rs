@@ -1,0 +1,108 @@
+//! The status as the page and scripts read it.
+
+use engine::{Error, Headwater};
+use serde::Serialize;
+
+/// Everything at one moment. Times are milliseconds since the epoch, lags milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub version: &'static str,
+    pub uptime_s: u64,
+    pub collections: usize,
+    /// Changes since the server started.
+    pub events: u64,
+    /// How far the slowest view is behind the log.
+    pub lag_ms: i64,
+    /// Filled in by the feed, which sees two moments.
+    pub rate: f64,
+    pub streams: Vec<Stream>,
+    pub views: Vec<View>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Stream {
+    pub db: String,
+    pub name: String,
+    pub on: String,
+    pub filter: Option<String>,
+    pub paused: bool,
+    pub events: u64,
+    pub rate: f64,
+    pub last_event_ms: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    pub db: String,
+    pub name: String,
+    pub query: String,
+    pub rows: usize,
+    pub changes: u64,
+    pub failures: u64,
+    pub subscribers: usize,
+    pub lag_ms: i64,
+    pub error: Option<String>,
+    pub fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Field {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub ty: String,
+    pub numeric: bool,
+}
+
+/// Asks the engine.
+pub async fn report(engine: &Headwater) -> Result<Report, Error> {
+    let status = engine.status().await?;
+    let streams = status.streams.into_iter().map(|s| Stream {
+        db: s.db,
+        name: s.name,
+        on: s.on,
+        filter: s.filter,
+        paused: s.paused,
+        events: s.events,
+        rate: 0.0,
+        last_event_ms: s.last_event_ms,
+    });
+    let views = status.views.into_iter().map(|v| View {
+        fields: v
+            .fields
+            .iter()
+            .map(|f| Field { name: f.name.clone(), ty: f.ty.to_string(), numeric: f.ty.is_numeric() })
+            .collect(),
+        db: v.db,
+        name: v.name,
+        query: v.query,
+        rows: v.rows,
+        changes: v.changes,
+        failures: v.failures,
+        subscribers: v.subscribers,
+        lag_ms: v.lag_ms,
+        error: v.error,
+    });
+    let views: Vec<View> = views.collect();
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: status.uptime_ms / 1000,
+        collections: status.collections,
+        events: status.events,
+        lag_ms: views.iter().map(|v| v.lag_ms).max().unwrap_or(0),
+        rate: 0.0,
+        streams: streams.collect(),
+        views,
+    })
+}
+
+impl Report {
+    /// Fills the rates from an earlier report, `seconds` ago.
+    pub fn since(&mut self, earlier: &Report, seconds: f64) {
+        let rate = |now: u64, then: u64| ((now.saturating_sub(then)) as f64 / seconds * 10.0).round() / 10.0;
+        self.rate = rate(self.events, earlier.events);
+        for stream in &mut self.streams {
+            let then = earlier.streams.iter().find(|s| s.db == stream.db && s.name == stream.name);
+            stream.rate = rate(stream.events, then.map_or(stream.events, |s| s.events));
+        }
+    }
+}

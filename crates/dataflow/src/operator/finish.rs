@@ -1,0 +1,236 @@
+//! From an accumulator's state to the aggregate's value, with PostgreSQL's result types and scales.
+
+use sql::datum::Numeric;
+use sql::numeric::statistics;
+use sql::plan::{AggregateExpr, AggregateFunction as Function};
+use sql::{Datum, Expr, SqlError, Type};
+
+use super::accumulator::{BitCounts, DecimalSum, FloatMoments, Sorted, interval_from};
+
+fn out_of_range(ty: &str) -> SqlError {
+    SqlError::new("22003", format!("{ty} out of range"))
+}
+
+/// `sum` and `avg` over integers.
+pub fn int(aggregate: &AggregateExpr, sum: i128, count: i64) -> Result<Datum, SqlError> {
+    if count == 0 {
+        return Ok(Datum::Null);
+    }
+    if aggregate.function == Function::Avg {
+        return Ok(Datum::Numeric(Numeric::average(&Numeric::from_i128(sum, 0), count)?));
+    }
+    if matches!(aggregate.ty, Type::Numeric(_)) {
+        return Ok(Datum::Numeric(Numeric::from_i128(sum, 0)));
+    }
+    i64::try_from(sum).map(Datum::Int).map_err(|_| out_of_range("bigint"))
+}
+
+/// `sum`, `avg` and the variances over numeric (the variances also over integers).
+pub fn decimal(aggregate: &AggregateExpr, state: &DecimalSum) -> Result<Datum, SqlError> {
+    let sample = matches!(aggregate.function, Function::VarSamp | Function::StddevSamp);
+    if state.count == 0 || (sample && state.count == 1) {
+        return Ok(Datum::Null);
+    }
+    let [nans, infinities, negatives] = state.specials;
+    let is_sum = matches!(aggregate.function, Function::Sum | Function::Avg);
+    if nans > 0 || (infinities > 0 && negatives > 0) || (!is_sum && infinities + negatives > 0) {
+        return Ok(Datum::Numeric(Numeric::NaN));
+    }
+    if infinities + negatives > 0 {
+        return Ok(Datum::Numeric(if infinities > 0 { Numeric::Infinity } else { Numeric::NegativeInfinity }));
+    }
+    // The sum's display scale is that of the values now there, not of those that have left.
+    let sum = state.sum.round(i32::from(state.scale()))?;
+    let numeric = match aggregate.function {
+        Function::Sum => Some(sum),
+        Function::Avg => Some(Numeric::average(&sum, state.count)?),
+        function => {
+            let squares = state.sum_of_squares.round(2 * i32::from(state.scale()))?;
+            match function {
+                Function::VarPop | Function::VarSamp => statistics::variance(state.count, &sum, &squares, sample)?,
+                _ => statistics::standard_deviation(state.count, &sum, &squares, sample)?,
+            }
+        }
+    };
+    Ok(numeric.map_or(Datum::Null, Datum::Numeric))
+}
+
+/// Everything over doubles.
+pub fn float(aggregate: &AggregateExpr, state: &FloatMoments) -> Datum {
+    let n = state.count as f64;
+    if state.count == 0 {
+        return Datum::Null;
+    }
+    let sum = state.x.value();
+    // Sum of squared deviations: Σx² - (Σx)²/n, never below zero.
+    let deviations = |squares: f64, a: f64, b: f64| squares - a * b / n;
+    let value = match aggregate.function {
+        Function::Sum if aggregate.ty == Type::Float4 => Some(f64::from(sum as f32)),
+        Function::Sum => Some(sum),
+        Function::Avg => Some(sum / n),
+        Function::VarPop | Function::StddevPop | Function::VarSamp | Function::StddevSamp => {
+            let sample = matches!(aggregate.function, Function::VarSamp | Function::StddevSamp);
+            let spread = deviations(state.xx.value(), sum, sum).max(0.0);
+            let variance = match (sample, state.count) {
+                (true, 1) => None,
+                (true, _) => Some(spread / (n - 1.0)),
+                (false, _) => Some(spread / n),
+            };
+            let is_deviation = matches!(aggregate.function, Function::StddevPop | Function::StddevSamp);
+            if is_deviation { variance.map(f64::sqrt) } else { variance }
+        }
+        Function::CovarPop | Function::CovarSamp => {
+            let products = deviations(state.xy.value(), sum, state.y.value());
+            statistics::regression_covariance(state.count, products, aggregate.function == Function::CovarSamp)
+        }
+        Function::Corr => statistics::regression_correlation(
+            state.count,
+            deviations(state.xx.value(), sum, sum),
+            deviations(state.yy.value(), state.y.value(), state.y.value()),
+            deviations(state.xy.value(), sum, state.y.value()),
+        ),
+        _ => None,
+    };
+    value.map_or(Datum::Null, Datum::Float)
+}
+
+/// `sum` and `avg` over intervals; the state is months, days, microseconds, count.
+pub fn interval(aggregate: &AggregateExpr, (months, days, us, count): (i64, i64, i128, i64)) -> Result<Datum, SqlError> {
+    if count == 0 {
+        return Ok(Datum::Null);
+    }
+    if aggregate.function == Function::Sum {
+        return interval_from(months, days, us);
+    }
+    // What does not divide evenly moves to the next smaller unit, a month being 30 days.
+    let n = i128::from(count);
+    let days_total = i128::from(days) + i128::from(months % count) * 30;
+    let us_total = us + days_total % n * 86_400_000_000;
+    interval_from(months / count, (days_total / n) as i64, us_total / n)
+}
+
+/// `bit_and` and `bit_or`: per bit, how many values have it.
+pub fn bits(aggregate: &AggregateExpr, state: &BitCounts) -> Datum {
+    if state.count == 0 {
+        return Datum::Null;
+    }
+    let is_set = |ones: i64| if aggregate.function == Function::BitAnd { ones == state.count } else { ones > 0 };
+    let value = state.ones.iter().enumerate().filter(|(_, ones)| is_set(**ones)).fold(0u64, |v, (i, _)| v | 1 << i);
+    Datum::Int(value as i64)
+}
+
+/// Everything that keeps its values in order.
+pub fn sorted(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
+    let first = |values: Option<&[Datum]>| values.map_or(Datum::Null, |v| v[0].clone());
+    Ok(match aggregate.function {
+        Function::Min | Function::AnyValue => first(state.counted().next().map(|(v, _)| v)),
+        Function::Max => first(state.counted().next_back().map(|(v, _)| v)),
+        Function::Mode => {
+            // The first of the most frequent.
+            let best = state.counted().reduce(|best, next| if next.1 > best.1 { next } else { best });
+            first(best.map(|(v, _)| v))
+        }
+        Function::ArrayAgg if state.items.is_empty() => Datum::Null,
+        Function::ArrayAgg => Datum::Array(state.values().map(|v| v[0].clone()).collect()),
+        Function::StringAgg => string_agg(state),
+        Function::JsonAgg => json_agg(aggregate, state)?,
+        Function::JsonObjectAgg => json_object_agg(aggregate, state)?,
+        Function::PercentileCont | Function::PercentileDisc => percentile(aggregate, state)?,
+        function => return Err(SqlError::internal(format!("{function:?} has no ordered state"))),
+    })
+}
+
+fn string_agg(state: &Sorted) -> Datum {
+    let mut text = String::new();
+    let mut any = false;
+    for value in state.values() {
+        if any && let Some(Datum::Text(delimiter)) = value.get(1) {
+            text.push_str(delimiter);
+        }
+        if let Datum::Text(s) = &value[0] {
+            text.push_str(s);
+        }
+        any = true;
+    }
+    if any { Datum::text(text) } else { Datum::Null }
+}
+
+fn json_agg(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
+    if state.items.is_empty() {
+        return Ok(Datum::Null);
+    }
+    let items = state.values().map(|v| (v[0].clone(), aggregate.args[0].ty.clone()));
+    sql::functions::json::array(items)
+}
+
+fn json_object_agg(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
+    if state.items.is_empty() {
+        return Ok(Datum::Null);
+    }
+    let mut fields = Vec::with_capacity(state.items.len());
+    for value in state.values() {
+        if value[0].is_null() {
+            return Err(SqlError::new("22023", "field name must not be null"));
+        }
+        let mut name = String::new();
+        sql::text::output(&value[0], &aggregate.args[0].ty, "UTC", &mut name);
+        fields.push((name, value[1].clone(), aggregate.args[1].ty.clone()));
+    }
+    sql::functions::json::object(fields)
+}
+
+fn percentile(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
+    let fraction = constant(&aggregate.args[0])?;
+    let one = |fraction: &Datum| -> Result<Datum, SqlError> {
+        let fraction = match fraction {
+            Datum::Null => return Ok(Datum::Null),
+            Datum::Float(f) => *f,
+            Datum::Numeric(n) => n.to_f64(),
+            Datum::Int(n) => *n as f64,
+            _ => return Err(SqlError::internal("a percentile's fraction is a number")),
+        };
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(SqlError::new("22003", format!("percentile value {fraction} is not between 0 and 1")));
+        }
+        let count: i64 = state.counted().map(|(_, n)| n).sum();
+        if count == 0 {
+            return Ok(Datum::Null);
+        }
+        let nth = |n: i64| state.values().nth(n as usize).map_or(Datum::Null, |v| v[0].clone());
+        if aggregate.function == Function::PercentileDisc {
+            return Ok(nth(((fraction * count as f64).ceil() as i64 - 1).max(0)));
+        }
+        let position = fraction * (count - 1) as f64;
+        let (low, high) = (nth(position.floor() as i64), nth(position.ceil() as i64));
+        interpolate(&low, &high, position.fract())
+    };
+    match &fraction {
+        Datum::Array(fractions) => Ok(Datum::Array(fractions.iter().map(one).collect::<Result<_, _>>()?)),
+        single => one(single),
+    }
+}
+
+fn constant(expr: &Expr) -> Result<Datum, SqlError> {
+    expr.eval(&[], &sql::EvalContext::at(0))
+}
+
+fn interpolate(low: &Datum, high: &Datum, fraction: f64) -> Result<Datum, SqlError> {
+    let number = |d: &Datum| match d {
+        Datum::Float(x) => Some(*x),
+        Datum::Int(n) => Some(*n as f64),
+        Datum::Numeric(n) => Some(n.to_f64()),
+        _ => None,
+    };
+    if let (Some(a), Some(b)) = (number(low), number(high)) {
+        return Ok(Datum::Float(a + (b - a) * fraction));
+    }
+    match (low, high) {
+        (Datum::Interval(a), Datum::Interval(b)) => {
+            let us = |i: &sql::Interval| (i128::from(i.months) * 30 + i128::from(i.days)) * 86_400_000_000 + i128::from(i.microseconds);
+            let (a, b) = (us(a), us(b));
+            let between = a + ((b - a) as f64 * fraction).round() as i128;
+            interval_from(0, (between / 86_400_000_000) as i64, between % 86_400_000_000)
+        }
+        _ => Err(SqlError::unsupported("percentile_cont over this type")),
+    }
+}

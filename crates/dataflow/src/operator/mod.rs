@@ -1,0 +1,146 @@
+//! The operators, and what they share.
+
+use sql::{Datum, EvalContext, Expr, Row, SqlError};
+
+use crate::delta::Delta;
+use crate::state::{StateReader, StateWriter};
+
+pub mod accumulator;
+pub mod aggregate;
+pub mod distinct;
+pub mod exact_float;
+pub mod finish;
+pub mod join;
+pub mod linear;
+pub mod ordered;
+pub mod set_operation;
+pub mod temporal;
+pub mod top_n;
+pub mod window;
+
+/// What happens to a row whose expression fails (a bad cast, a division by zero).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The statement fails; a view stops with the error.
+    #[default]
+    Fail,
+    /// The expression is NULL.
+    Null,
+    /// The row is left out and reported.
+    DeadLetter,
+}
+
+/// A row that was left out or an expression that became NULL.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub row: Row,
+    pub error: SqlError,
+}
+
+/// What a tick is evaluated with, and what it reports.
+#[derive(Debug)]
+pub struct StepContext<'a> {
+    /// The tick's time, microseconds since the epoch. Never runs backwards.
+    pub now_us: i64,
+    pub time_zone: &'a str,
+    pub parameters: &'a [Datum],
+    pub on_error: OnError,
+    /// At most `MAX_FAILURES` of this tick's failures; `failure_count` has them all.
+    pub failures: Vec<Failure>,
+    pub failure_count: u64,
+}
+
+const MAX_FAILURES: usize = 1000;
+
+impl<'a> StepContext<'a> {
+    pub fn at(now_us: i64) -> Self {
+        StepContext {
+            now_us,
+            time_zone: "UTC",
+            parameters: &[],
+            on_error: OnError::Fail,
+            failures: Vec::new(),
+            failure_count: 0,
+        }
+    }
+
+    fn eval_context(&self) -> EvalContext<'a> {
+        EvalContext { now_us: self.now_us, parameters: self.parameters, time_zone: self.time_zone }
+    }
+
+    fn fail(&mut self, row: &[Datum], error: SqlError) -> Result<(), SqlError> {
+        if self.on_error == OnError::Fail {
+            return Err(error);
+        }
+        self.failure_count += 1;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(Failure { row: row.into(), error });
+        }
+        Ok(())
+    }
+
+    /// Evaluates; `None` means: leave this row out.
+    pub(crate) fn eval(&mut self, expr: &Expr, row: &[Datum]) -> Result<Option<Datum>, SqlError> {
+        match expr.eval(row, &self.eval_context()) {
+            Ok(datum) => Ok(Some(datum)),
+            Err(error) => {
+                self.fail(row, error)?;
+                Ok((self.on_error == OnError::Null).then_some(Datum::Null))
+            }
+        }
+    }
+
+    /// Evaluates all; `None` means: leave this row out.
+    pub(crate) fn eval_all<'e>(
+        &mut self,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+        row: &[Datum],
+    ) -> Result<Option<Vec<Datum>>, SqlError> {
+        let exprs = exprs.into_iter();
+        let mut values = Vec::with_capacity(exprs.size_hint().0);
+        for expr in exprs {
+            match self.eval(expr, row)? {
+                Some(value) => values.push(value),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(values))
+    }
+
+    /// True only for true: NULL and failing rows are out.
+    pub(crate) fn holds(&mut self, predicate: &Expr, row: &[Datum]) -> Result<bool, SqlError> {
+        Ok(matches!(self.eval(predicate, row)?, Some(Datum::Bool(true))))
+    }
+}
+
+/// One node of a dataflow.
+pub trait Operator: Send + std::fmt::Debug {
+    /// Takes the tick's input deltas (one slice per input), appends the output deltas.
+    fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError>;
+
+    /// When this operator's output next changes without input, microseconds since the epoch.
+    fn deadline(&self) -> Option<i64> {
+        None
+    }
+
+    /// Writes the state entries that changed since the last call.
+    fn save(&mut self, _writer: &mut StateWriter<'_>) {}
+
+    /// Reads one entry that `save` wrote.
+    fn load(&mut self, _entry: StateReader<'_>) -> Result<(), SqlError> {
+        Err(SqlError::internal("state for an operator that keeps none"))
+    }
+
+    /// Bytes of state, estimated, and how many entries.
+    fn state_size(&self) -> (usize, usize) {
+        (0, 0)
+    }
+
+    /// For EXPLAIN ANALYZE.
+    fn name(&self) -> &'static str;
+}
+
+/// The canonical key of `values`: SQL-equal values give equal keys.
+pub(crate) fn key_of(values: &[Datum]) -> Row {
+    values.iter().map(Datum::sql_key).collect()
+}

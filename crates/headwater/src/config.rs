@@ -1,0 +1,93 @@
+//! Configuration: command line over environment over file over defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+/// What `headwater serve` takes. Every option is also an environment variable (`HEADWATER_DATA_DIR`)
+/// and a key of the configuration file (`data-dir`).
+#[derive(Args, Debug, Default)]
+pub struct ServeArgs {
+    /// TOML file with any of these options.
+    #[arg(long, env = "HEADWATER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept [default: ./headwater-data].
+    #[arg(long, env = "HEADWATER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// MongoDB protocol [default: 127.0.0.1:27017]. Port 0 picks a free one.
+    #[arg(long, env = "HEADWATER_MONGO_LISTEN", value_name = "ADDRESS")]
+    pub mongo_listen: Option<String>,
+    /// PostgreSQL protocol [default: 127.0.0.1:5433].
+    #[arg(long, env = "HEADWATER_PG_LISTEN", value_name = "ADDRESS")]
+    pub pg_listen: Option<String>,
+    /// Dashboard, metrics and health [default: 127.0.0.1:8027].
+    #[arg(long, env = "HEADWATER_HTTP_LISTEN", value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+    /// Acknowledge writes before they are on disk: faster, and a power failure loses the last ones.
+    #[arg(long, env = "HEADWATER_NO_SYNC", num_args = 0..=1, default_missing_value = "true")]
+    pub no_sync: Option<bool>,
+    /// Offer configureFailPoint and friends, for testing drivers. Never in production.
+    #[arg(long, env = "HEADWATER_ENABLE_TEST_COMMANDS", num_args = 0..=1, default_missing_value = "true")]
+    pub enable_test_commands: Option<bool>,
+    /// Log filter, as in "info" or "warn,engine=debug" [default: info].
+    #[arg(long, env = "HEADWATER_LOG")]
+    pub log: Option<String>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    data_dir: Option<PathBuf>,
+    mongo_listen: Option<String>,
+    pg_listen: Option<String>,
+    http_listen: Option<String>,
+    no_sync: Option<bool>,
+    enable_test_commands: Option<bool>,
+    log: Option<String>,
+}
+
+/// The settled configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub mongo: SocketAddr,
+    pub pg: SocketAddr,
+    pub http: SocketAddr,
+    pub sync: bool,
+    pub enable_test_commands: bool,
+    pub log: String,
+}
+
+impl Config {
+    /// Settles `args` with the file they name. The error is a sentence for the user.
+    pub fn settle(args: ServeArgs) -> Result<Self, String> {
+        let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let address = |option: &str, given: Option<String>, default: &str| {
+            let text = given.unwrap_or_else(|| default.to_owned());
+            resolve(&text).ok_or_else(|| format!("--{option}: \"{text}\" is no address; give one as in {default}"))
+        };
+        Ok(Config {
+            data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| "./headwater-data".into()),
+            mongo: address("mongo-listen", args.mongo_listen.or(file.mongo_listen), "127.0.0.1:27017")?,
+            pg: address("pg-listen", args.pg_listen.or(file.pg_listen), "127.0.0.1:5433")?,
+            http: address("http-listen", args.http_listen.or(file.http_listen), "127.0.0.1:8027")?,
+            sync: !args.no_sync.or(file.no_sync).unwrap_or(false),
+            enable_test_commands: args.enable_test_commands.or(file.enable_test_commands).unwrap_or(false),
+            log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<File, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
+    toml::from_str(&text).map_err(|e| format!("in the configuration {}: {e}", path.display()))
+}
+
+/// An address with a port; a name resolves to its first address.
+fn resolve(text: &str) -> Option<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    text.parse().ok().or_else(|| text.to_socket_addrs().ok()?.next())
+}

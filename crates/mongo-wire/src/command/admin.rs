@@ -1,0 +1,86 @@
+//! Server-wide commands: parameters and fail points.
+
+use document::{Doc, Raw, Value};
+use engine::{Error, Result};
+
+use super::args::Args;
+use super::{Context, Request};
+use crate::reply::Reply;
+
+/// Parameters that clients and test suites ask for, with this server's answers.
+fn parameters(ctx: &Context) -> Doc {
+    let fcv = Doc::new().with("version", "8.0");
+    Doc::new()
+        .with("enableTestCommands", ctx.server.engine.options().enable_test_commands)
+        .with("featureCompatibilityVersion", fcv)
+        .with("authenticationMechanisms", Vec::<Value>::new())
+        .with("requireApiVersion", false)
+        .with("transactionLifetimeLimitSeconds", 60)
+        .with("localLogicalSessionTimeoutMinutes", 30)
+        .with("notablescan", false)
+        .with("logLevel", 0)
+        .with("ttlMonitorEnabled", true)
+        .with("maxTransactionLockRequestTimeoutMillis", 5)
+        .with("internalQueryMaxBlockingSortMemoryUsageBytes", 104_857_600i64)
+}
+
+pub fn get_parameter(ctx: &Context, request: &Request) -> Result<Reply> {
+    let all = parameters(ctx);
+    let body = request.body.as_doc();
+    let first = body.iter().next().map(|(_, value)| value);
+    let everything = match first {
+        Some(Raw::String("*")) => true,
+        Some(Raw::Document(options)) => options.get("allParameters").and_then(Raw::as_bool).unwrap_or(false),
+        _ => false,
+    };
+    if everything {
+        return Ok(all.into());
+    }
+    let mut found = Doc::new();
+    for (name, _) in body.iter().skip(1) {
+        if let Some(value) = all.get(name) {
+            found.push(name, value.clone());
+        }
+    }
+    if found.is_empty() {
+        // The server's reply to this has no code.
+        let reply = Reply { not_ok: true, ..Reply::new() };
+        return Ok(reply.with("errmsg", "no option found to get"));
+    }
+    Ok(found.into())
+}
+
+/// Parameters that may be set without effect here, because what they tune does not exist.
+const ACCEPTED: &[&str] = &["logLevel", "notablescan", "ttlMonitorEnabled", "transactionLifetimeLimitSeconds"];
+
+pub fn set_parameter(request: &Request) -> Result<Reply> {
+    let given: Vec<&str> = request
+        .body
+        .iter()
+        .skip(1)
+        .map(|(name, _)| name)
+        .filter(|name| {
+            !name.starts_with('$')
+                && !matches!(*name, "lsid" | "comment" | "writeConcern" | "readConcern" | "apiVersion")
+        })
+        .collect();
+    match given.as_slice() {
+        [] => Err(Error::new(72, "no option found to set, use help:true to see options ")),
+        [name] if ACCEPTED.contains(name) => Ok(Reply::new()),
+        [name, ..] => Err(Error::new(
+            72,
+            format!("attempted to set unrecognized parameter [{name}], use help:true to see options "),
+        )),
+    }
+}
+
+pub fn configure_fail_point(ctx: &Context, request: &Request) -> Result<Reply> {
+    if !ctx.server.engine.options().enable_test_commands {
+        return Err(Error::new(59, "no such command: 'configureFailPoint'"));
+    }
+    let args = Args::command(request.name, request.body.as_doc(), &["mode", "data", "sync"])?;
+    let name = args.require_string("configureFailPoint")?;
+    let mode = args.get("mode").ok_or_else(|| args.missing("mode"))?;
+    let count = ctx.server.fail_points.configure(name, mode, args.document("data")?)?;
+    Ok(Reply::new().with("count", count as i32))
+}

@@ -1,0 +1,198 @@
+//! One client: read a message, run it, write the reply, in order.
+//!
+//! While a command runs the socket is watched, so that a wait for a client that has gone ends and
+//! frees what it holds.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+use crate::codec::{self, DecodeError, HEADER_LEN, Header, Incoming, ReplyFrame};
+use crate::command::{self, Context, Outcome};
+use crate::server::Shared;
+
+/// First read of a message; most commands fit.
+const READ_CHUNK: usize = 8 * 1024;
+/// Largest step by which a buffer grows before its bytes have arrived.
+const READ_CHUNK_MAX: usize = 1024 * 1024;
+/// A client that does not take its reply for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Who talks to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoints {
+    pub id: u64,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// What a connection knows about its client.
+#[derive(Debug)]
+pub struct Peer {
+    pub id: u64,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// From the handshake's metadata.
+    pub app_name: OnceLock<String>,
+}
+
+/// Serves one client until it leaves or the server stops.
+pub async fn run(shared: Arc<Shared>, socket: TcpStream, ends: Endpoints) {
+    let (reader, writer) = socket.into_split();
+    let peer = Arc::new(Peer { id: ends.id, local: ends.local, remote: ends.remote, app_name: OnceLock::new() });
+    let (gone, watch_gone) = watch::channel(false);
+    let context = Context { server: shared, peer, gone: watch_gone };
+    let mut connection = Connection { reader, writer, buffer: BytesMut::new(), gone, replies: 0 };
+    let mut stop = context.server.shutdown.clone();
+    loop {
+        let message = tokio::select! {
+            message = connection.read_message() => message,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some((header, whole)) = message else { break };
+        if connection.handle(&context, header, whole).await.is_err() {
+            break;
+        }
+    }
+}
+
+struct Connection {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    buffer: BytesMut,
+    gone: watch::Sender<bool>,
+    /// Becomes the next reply's request id.
+    replies: i32,
+}
+
+/// The connection has to end.
+struct HangUp;
+
+impl Connection {
+    /// The next message, or `None` when the client has left or lost its frame.
+    async fn read_message(&mut self) -> Option<(Header, Bytes)> {
+        let mut needed = HEADER_LEN;
+        let mut header = None;
+        loop {
+            while self.buffer.len() < needed {
+                let missing = needed - self.buffer.len();
+                // The announced length is a claim: memory follows what really arrives.
+                self.buffer.reserve(missing.clamp(READ_CHUNK, READ_CHUNK_MAX));
+                match self.reader.read_buf(&mut self.buffer).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+            match header {
+                Some(header) => {
+                    let whole = self.buffer.split_to(needed).freeze();
+                    if self.buffer.is_empty() {
+                        self.buffer = BytesMut::new();
+                    }
+                    return Some((header, whole));
+                }
+                None => {
+                    let bytes = self.buffer.first_chunk().expect("a header's length has been read");
+                    match codec::decode_header(bytes) {
+                        Ok(decoded) => {
+                            needed = decoded.length;
+                            header = Some(decoded);
+                        }
+                        Err(error) => {
+                            tracing::debug!(%error, "connection lost its frame");
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, context: &Context, header: Header, whole: Bytes) -> Result<(), HangUp> {
+        match codec::decode(header, whole) {
+            Ok(Incoming::Command(command)) => self.handle_command(context, command).await,
+            Ok(Incoming::Query(query)) => {
+                let frame = ReplyFrame { response_to: query.request_id, compress: false, ..ReplyFrame::default() };
+                let body = self.watched(command::run_query(context, query)).await;
+                let frame = ReplyFrame { request_id: self.next_id(), ..frame };
+                self.write(codec::encode_reply(frame, &body)).await
+            }
+            Err(DecodeError::Answer { code, message }) => {
+                let body = command::refuse(context, &engine::Error::new(code, message));
+                let frame =
+                    ReplyFrame { request_id: self.next_id(), response_to: header.request_id, ..ReplyFrame::default() };
+                self.write(codec::encode_msg(frame, &body)).await
+            }
+            Err(DecodeError::Close(reason)) => {
+                tracing::debug!(reason, "message ends its connection");
+                Err(HangUp)
+            }
+        }
+    }
+
+    async fn handle_command(&mut self, context: &Context, command: codec::Command) -> Result<(), HangUp> {
+        let silent = command.more_to_come;
+        let stream = command.exhaust_allowed && command::can_stream(&command);
+        let mut response_to = command.request_id;
+        let compress = command.compressed;
+        let repeat = stream.then(|| command.clone());
+        let mut next = Some(command);
+        while let Some(command) = next.take() {
+            let (body, failed) = match self.watched(command::run(context, command)).await {
+                Outcome::Reply { body, ok } => (body, !ok),
+                Outcome::HangUp => return Err(HangUp),
+            };
+            if silent {
+                return Ok(());
+            }
+            // A client that streams hellos gets the next one without asking.
+            let more_to_come = stream && !failed && !*self.gone.borrow();
+            let request_id = self.next_id();
+            let frame = ReplyFrame { request_id, response_to, more_to_come, compress };
+            self.write(codec::encode_msg(frame, &body)).await?;
+            if more_to_come && !*context.server.shutdown.borrow() {
+                response_to = request_id;
+                next.clone_from(&repeat);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a command while watching for the client's leaving.
+    async fn watched<T>(&mut self, running: impl Future<Output = T>) -> T {
+        tokio::pin!(running);
+        let mut byte = [0; 1];
+        let mut watching = self.buffer.is_empty() && !*self.gone.borrow();
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut running => return output,
+                peeked = self.reader.peek(&mut byte), if watching => {
+                    // More bytes are a client that does not wait for replies; it has not left.
+                    watching = false;
+                    if !matches!(peeked, Ok(1..)) {
+                        self.gone.send_replace(true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> i32 {
+        self.replies = self.replies.wrapping_add(1);
+        self.replies
+    }
+
+    async fn write(&mut self, message: Vec<u8>) -> Result<(), HangUp> {
+        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write_all(&message)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(HangUp),
+        }
+    }
+}

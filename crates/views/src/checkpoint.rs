@@ -1,0 +1,93 @@
+//! View state on disk: operator entries, rows and position of one tick, in one batch.
+//!
+//! ```text
+//!   records "views":   id (8) 's' operator entry key  -> operator entry value
+//!                      id (8) 'r' encoded row         -> count
+//!                      id (8) 'p'                     -> position (8), plan fingerprint (8)
+//! ```
+
+use std::hash::{Hash, Hasher};
+
+use base::ClusterTime;
+use dataflow::codec::{Reader, encode_row};
+use rustc_hash::FxHasher;
+use sql::SqlError;
+use store::{Reader as _, Store};
+
+use crate::view::RunningView;
+
+/// The record space of view state.
+pub const SPACE: &str = "views";
+
+/// One changed record: key, and value or `None` for a removal.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+fn key(id: u64, part: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9 + rest.len());
+    key.extend_from_slice(&id.to_be_bytes());
+    key.push(part);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// Identifies the plan that wrote a state: another plan cannot read it.
+fn fingerprint(view: &RunningView) -> u64 {
+    let mut hasher = FxHasher::default();
+    format!("{:?}", view.definition.plan).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What changed since the last call.
+pub fn changes(view: &mut RunningView) -> Vec<Change> {
+    let id = view.definition.id;
+    let mut changes = Vec::new();
+    view.flow.save(&mut |entry, value| changes.push((key(id, b's', &entry), value)));
+    for row in view.changed_rows.drain() {
+        let mut encoded = Vec::new();
+        encode_row(&row, &mut encoded);
+        let count = view.rows.get(&row).map(|n| n.to_le_bytes().to_vec());
+        changes.push((key(id, b'r', &encoded), count));
+    }
+    let mut position = view.position.0.to_be_bytes().to_vec();
+    position.extend_from_slice(&fingerprint(view).to_be_bytes());
+    changes.push((key(id, b'p', &[]), Some(position)));
+    changes
+}
+
+/// Removes everything kept for a view.
+pub fn removal(store: &Store, id: u64) -> Result<Vec<Change>, SqlError> {
+    let mut changes = Vec::new();
+    let snapshot = store.snapshot().map_err(crate::runtime::store_error)?;
+    for record in snapshot.records(SPACE, &id.to_be_bytes()) {
+        let (key, _) = record.map_err(crate::runtime::store_error)?;
+        changes.push((key.to_vec(), None));
+    }
+    Ok(changes)
+}
+
+/// Fills a fresh view from its checkpoint. False if there is none that fits its plan.
+pub fn restore(store: &Store, view: &mut RunningView) -> Result<bool, SqlError> {
+    let id = view.definition.id;
+    let snapshot = store.snapshot().map_err(crate::runtime::store_error)?;
+    let stored = snapshot.get_record(SPACE, &key(id, b'p', &[])).map_err(crate::runtime::store_error)?;
+    let Some((position, written_by)) = stored.as_deref().and_then(|p| p.split_first_chunk::<8>()) else {
+        return Ok(false);
+    };
+    if written_by != fingerprint(view).to_be_bytes() {
+        return Ok(false);
+    }
+    view.position = ClusterTime(u64::from_be_bytes(*position));
+    for record in snapshot.records(SPACE, &id.to_be_bytes()) {
+        let (key, value) = record.map_err(crate::runtime::store_error)?;
+        match (key.get(8), key.get(9..)) {
+            (Some(b's'), Some(entry)) => view.flow.load(entry, &value)?,
+            (Some(b'r'), Some(row)) => {
+                let row = Reader(row).row()?;
+                let count = Reader(&value).i64()?;
+                view.rows.insert(row, count);
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
+}

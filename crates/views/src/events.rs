@@ -1,0 +1,152 @@
+//! Change events as rows of a stream, and as deltas of a collection.
+
+use changes::event::Event;
+use changes::token::ResumeToken;
+use dataflow::{Delta, StepContext};
+use sql::datum::Numeric;
+use sql::{Datum, Json, Row, Source, SqlError};
+use store::{LogEntry, Operation};
+
+use crate::definition::{StreamDefinition, StreamScope};
+use crate::scan::{ScanColumns, collection_row, document_datum};
+
+/// The part of a stream that `SINCE` (exclusive) and `UP TO` (inclusive) leave of it, as the
+/// canonical text of its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamBounds {
+    since: Option<String>,
+    up_to: Option<String>,
+}
+
+impl StreamBounds {
+    /// # Errors
+    /// 22023 for what is no resume token.
+    pub fn of(source: &Source) -> Result<Self, SqlError> {
+        let Source::Stream { since, up_to, .. } = source else { return Ok(StreamBounds::default()) };
+        let canonical = |data: &String| match ResumeToken::parse_data(data, Vec::new()) {
+            Ok(token) => Ok(token.data()),
+            Err(error) => Err(SqlError::new("22023", format!("invalid resume token: {error}"))
+                .with_hint("a token is the change_id of an event of this stream")),
+        };
+        Ok(StreamBounds {
+            since: since.as_ref().map(canonical).transpose()?,
+            up_to: up_to.as_ref().map(canonical).transpose()?,
+        })
+    }
+
+    pub fn holds(&self, entry: &LogEntry) -> bool {
+        if self.since.is_none() && self.up_to.is_none() {
+            return true;
+        }
+        let id = Event::new(entry).change_id();
+        self.since.as_ref().is_none_or(|since| id > *since) && self.up_to.as_ref().is_none_or(|up_to| id <= *up_to)
+    }
+}
+
+/// One column of `sql::catalog::stream_columns()` for an entry.
+pub fn stream_column(entry: &LogEntry, stream: &StreamDefinition, column: usize) -> Datum {
+    let event = Event::new(entry);
+    let text = |s: &str| Datum::text(s);
+    let document = |doc: Option<&document::DocBuf>| doc.map_or(Datum::Null, document_datum);
+    match column {
+        0 => Datum::text(event.change_id()),
+        1 => cluster_time(entry.position.time),
+        2 | 3 => Datum::Timestamp(entry.wall_ms.saturating_mul(1000)),
+        4 => text(event.operation_type()),
+        5 => text(&entry.namespace.db),
+        6 if entry.namespace.collection.is_empty() => Datum::Null,
+        6 => text(&entry.namespace.collection),
+        7 => document(event.document_key()),
+        8 => match &entry.operation {
+            Operation::Update { .. } if !stream.images.full_document => Datum::Null,
+            _ => document(event.full_document()),
+        },
+        9 if !stream.images.before_change => Datum::Null,
+        9 => document(event.before()),
+        10 => event.update_description().map_or(Datum::Null, |doc| document_datum(&doc)),
+        11 => inner(&event, "updatedFields"),
+        12 => inner(&event, "removedFields"),
+        13 => event.txn_number().map_or(Datum::Null, Datum::Int),
+        _ => document(event.lsid()),
+    }
+}
+
+/// Seconds, with the increment as the last ten decimal places.
+pub fn cluster_time(time: base::ClusterTime) -> Datum {
+    let unscaled = i128::from(time.seconds()) * 10_000_000_000 + i128::from(time.increment());
+    Datum::Numeric(Numeric::from_i128(unscaled, 10))
+}
+
+fn inner(event: &Event<'_>, field: &str) -> Datum {
+    let Operation::Update { description, .. } = &event.entry().operation else { return Datum::Null };
+    description.get(field).map_or(Datum::Null, |value| Datum::Json(Json::document(description).share(value)))
+}
+
+impl StreamDefinition {
+    /// Is the entry an event of this stream? The scope and operation first, the filter last.
+    pub fn takes(&self, entry: &LogEntry, ctx: &mut StepContext<'_>) -> Result<bool, SqlError> {
+        if entry.position.time <= self.start || !self.watches(entry) || !self.shows(entry) {
+            return Ok(false);
+        }
+        match &self.filter {
+            None => Ok(true),
+            Some(filter) => {
+                let row: Row = (0..sql::catalog::stream_columns().len())
+                    .map(|column| if reads(filter, column) { stream_column(entry, self, column) } else { Datum::Null })
+                    .collect();
+                Ok(matches!(filter.eval(&row, &sql::EvalContext::at(ctx.now_us)), Ok(Datum::Bool(true))))
+            }
+        }
+    }
+
+    fn watches(&self, entry: &LogEntry) -> bool {
+        let (db, name) = (&*entry.namespace.db, &*entry.namespace.collection);
+        if changes::scope::is_internal_db(db) || name.starts_with("system.") {
+            return false;
+        }
+        match &self.scope {
+            StreamScope::Collection { db: d, name: n } => d == db && n == name,
+            StreamScope::Database(d) => d == db,
+            StreamScope::Cluster => true,
+        }
+    }
+
+    fn shows(&self, entry: &LogEntry) -> bool {
+        let operation = changes::scope::OperationType::of(entry);
+        if self.operation_types.is_empty() {
+            return operation.is_classic() || self.show_expanded_events;
+        }
+        self.operation_types.iter().any(|wanted| wanted == operation.as_str())
+    }
+}
+
+fn reads(expr: &sql::Expr, column: usize) -> bool {
+    let mut found = false;
+    expr.walk(&mut |e| found |= matches!(e.kind, sql::ExprKind::Column(c) if c == column));
+    found
+}
+
+/// The stream's row for an entry.
+pub fn stream_row(entry: &LogEntry, stream: &StreamDefinition, columns: &ScanColumns) -> Row {
+    columns.row(|column| stream_column(entry, stream, column))
+}
+
+/// What an entry does to the rows of its collection. `Err(())`: the whole collection went away or
+/// was replaced, or the pre-image is not known; the caller must read it anew.
+pub fn collection_delta(entry: &LogEntry, columns: &ScanColumns, out: &mut Vec<Delta>) -> Result<(), ()> {
+    let row = |doc| collection_row(columns, doc);
+    match &entry.operation {
+        Operation::Insert { document, .. } => out.push((row(document), 1)),
+        Operation::Update { document, before, .. } | Operation::Replace { document, before, .. } => {
+            out.push((row(&before.as_ref().ok_or(())?.document), -1));
+            out.push((row(document), 1));
+        }
+        Operation::Delete { before, .. } => out.push((row(&before.as_ref().ok_or(())?.document), -1)),
+        Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => return Err(()),
+        Operation::Create { .. }
+        | Operation::CreateIndexes { .. }
+        | Operation::DropIndexes { .. }
+        | Operation::Modify { .. } => {}
+    }
+    Ok(())
+}

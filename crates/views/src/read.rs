@@ -1,0 +1,206 @@
+//! Bounded queries: every source as it is now, once through the operators.
+
+use std::sync::Arc;
+
+use base::ClusterTime;
+use changes::token::ResumeToken;
+use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
+use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
+use store::{Direction, Namespace, Reader as _};
+
+use crate::build::missing;
+use crate::events::stream_row;
+use crate::runtime::{ViewRows, Views, store_error};
+use crate::scan::{ScanColumns, collection_row};
+
+/// Input rows per step while reading.
+const CHUNK_ROWS: usize = 8192;
+
+/// Tables that are computed when they are read: `pg_catalog`, `information_schema`, status.
+pub trait SystemTables: Send + Sync {
+    /// `schema` is `None` for unqualified names.
+    fn relation(&self, db: &str, schema: Option<&str>, name: &str) -> Option<Relation>;
+
+    /// All rows, with all columns of the relation.
+    fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError>;
+}
+
+/// The answer of a bounded query.
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    pub fields: Vec<Field>,
+    /// In presentation order.
+    pub rows: Vec<Row>,
+    /// What the answer includes: every change up to here.
+    pub time: ClusterTime,
+}
+
+/// Runs a bound query over the present.
+pub async fn query(
+    views: &Views,
+    system: Arc<dyn SystemTables>,
+    db: String,
+    plan: Arc<Plan>,
+    ctx: QueryContext,
+) -> Result<QueryResult, SqlError> {
+    let store = views.store().clone();
+    let present = store.durable();
+    let names: Vec<(String, String)> = plan
+        .sources()
+        .into_iter()
+        .filter_map(|source| if let Source::View { db, name } = source { Some((db, name)) } else { None })
+        .collect();
+    let read =
+        if names.is_empty() { ViewRows { time: present, views: vec![] } } else { views.read(names, present).await? };
+    let views = views.clone();
+    let run = move || {
+        let mut reader = Reader { views: &views, system: &*system, db: &db, read: &read, snapshot: None };
+        reader.run(&plan, &ctx)
+    };
+    tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
+}
+
+/// What a statement is evaluated with.
+#[derive(Clone, Debug)]
+pub struct QueryContext {
+    pub now_us: i64,
+    pub time_zone: String,
+    pub parameters: Vec<Datum>,
+}
+
+struct Reader<'a> {
+    views: &'a Views,
+    system: &'a dyn SystemTables,
+    db: &'a str,
+    read: &'a ViewRows,
+    snapshot: Option<store::Snapshot>,
+}
+
+impl Reader<'_> {
+    fn run(&mut self, plan: &Arc<Plan>, ctx: &QueryContext) -> Result<QueryResult, SqlError> {
+        let mut flow = Dataflow::compile(plan, Mode::Once)?;
+        let mut step =
+            StepContext { time_zone: &ctx.time_zone, parameters: &ctx.parameters, ..StepContext::at(ctx.now_us) };
+        let inputs: Vec<Input> = flow.inputs().cloned().collect();
+        let mut out = Vec::new();
+        for (i, input) in inputs.iter().enumerate() {
+            let mut feed = |rows: Vec<Delta>| {
+                let mut deltas = vec![Vec::new(); inputs.len()];
+                deltas[i] = rows;
+                out.extend(flow.step(deltas, &mut step)?);
+                Ok(())
+            };
+            self.read_input(input, ctx, &mut feed)?;
+        }
+        out.extend(flow.step(vec![Vec::new(); inputs.len()], &mut step)?);
+        if !flow.is_append_only() {
+            dataflow::consolidate(&mut out);
+        }
+        let rows = out.into_iter().flat_map(|(row, n)| std::iter::repeat_n(row, n.max(0) as usize)).collect();
+        let rows = flow.presentation().apply(rows, &mut step)?;
+        Ok(QueryResult { fields: plan.fields().to_vec(), rows, time: self.read.time })
+    }
+
+    fn read_input(
+        &mut self,
+        input: &Input,
+        ctx: &QueryContext,
+        feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let columns = ScanColumns::new(&input.columns);
+        match &input.source {
+            Source::Stream { db, name, since, up_to } => {
+                let bounds = (since.as_deref(), up_to.as_deref());
+                self.read_stream(db, name, bounds, &columns, ctx, feed)
+            }
+            Source::Collection { db, name } => self.read_collection(db, name, &columns, feed),
+            Source::View { db, name } => {
+                let view = self.read.views.iter().find(|v| v.db == *db && v.name == *name);
+                let view = view.ok_or_else(|| missing("materialized view", name))?;
+                feed(view.rows.iter().map(|(row, n)| (columns.row(|c| row[c].clone()), *n)).collect())
+            }
+            Source::System { schema, name } => {
+                let rows = self.system.rows(self.db, schema, name)?;
+                feed(rows.iter().map(|row| (columns.row(|c| row[c].clone()), 1)).collect())
+            }
+        }
+    }
+
+    fn read_stream(
+        &self,
+        db: &str,
+        name: &str,
+        (since, up_to): (Option<&str>, Option<&str>),
+        columns: &ScanColumns,
+        ctx: &QueryContext,
+        feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let definitions = self.views.definitions();
+        let stream = definitions.stream(db, name).ok_or_else(|| missing("change stream", name))?;
+        let since = since.map(parse_token).transpose()?;
+        let up_to = up_to.map(parse_token).transpose()?;
+        let from = since.as_ref().map_or(stream.start.next(), |t| t.cluster_time().max(stream.start.next()));
+        let until = up_to.as_ref().map_or(self.read.time, |t| t.cluster_time().min(self.read.time));
+        let mut step = StepContext::at(ctx.now_us);
+        let mut rows = Vec::new();
+        if from > until {
+            return Ok(());
+        }
+        for entry in self.views.store().log_from_time(from.max(self.views.store().oldest_time()), until) {
+            let entry = entry.map_err(store_error)?;
+            if !stream.takes(&entry, &mut step)? {
+                continue;
+            }
+            if since.is_some() || up_to.is_some() {
+                let id = changes::event::Event::new(&entry).change_id();
+                if since.as_ref().is_some_and(|t| id <= t.data()) || up_to.as_ref().is_some_and(|t| id > t.data()) {
+                    continue;
+                }
+            }
+            rows.push((stream_row(&entry, stream, columns), 1));
+            if rows.len() >= CHUNK_ROWS {
+                feed(std::mem::take(&mut rows))?;
+            }
+        }
+        feed(rows)
+    }
+
+    fn read_collection(
+        &mut self,
+        db: &str,
+        name: &str,
+        columns: &ScanColumns,
+        feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let store = self.views.store();
+        if self.snapshot.is_none() {
+            self.snapshot = Some(store.snapshot().map_err(store_error)?);
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
+        let Some(collection) = snapshot.catalog().collection(&Namespace::new(db, name)).cloned() else {
+            return Ok(());
+        };
+        let mut rows = Vec::new();
+        for stored in snapshot.scan(collection.id, Direction::Forward) {
+            let stored = stored.map_err(store_error)?;
+            rows.push((collection_row(columns, &stored.document), 1));
+            if rows.len() >= CHUNK_ROWS {
+                feed(std::mem::take(&mut rows))?;
+            }
+        }
+        feed(rows)
+    }
+}
+
+fn parse_token(data: &str) -> Result<ResumeToken, SqlError> {
+    ResumeToken::parse_data(data, Vec::new()).map_err(|error| {
+        SqlError::new("22023", format!("invalid resume token: {error}"))
+            .with_hint("a token is the change_id of an event of this stream")
+    })
+}
+
+/// Evaluates an expression without columns: a LIMIT, an option's value.
+pub fn evaluate(expr: &sql::Expr, ctx: &QueryContext) -> Result<Datum, SqlError> {
+    let eval = EvalContext { now_us: ctx.now_us, parameters: &ctx.parameters, time_zone: &ctx.time_zone };
+    expr.eval(&[], &eval)
+}

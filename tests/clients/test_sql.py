@@ -1,0 +1,100 @@
+"""SQL over the changes that a driver makes: psql and psycopg."""
+
+import pathlib
+import subprocess
+import time
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+
+def wait_for(read, expected, seconds=10):
+    end = time.monotonic() + seconds
+    while (got := read()) != expected and time.monotonic() < end:
+        time.sleep(0.02)
+    assert got == expected
+
+
+def test_stream_view_and_collection(server, database):
+    sql = server.sql(database.name)
+    sql.execute("""CREATE CHANGE STREAM s ON orders WITH (full_document = 'updateLookup')
+                   FILTER (operation_type = 'insert' OR updated_fields ? 'status')""")
+    sql.execute("""CREATE MATERIALIZED VIEW v AS SELECT full_document->>'status' AS status, count(*) AS n,
+                   sum((full_document->>'total')::numeric) AS total FROM CHANGE_STREAM('s') GROUP BY 1""")
+    sql.execute("CREATE MATERIALIZED VIEW now AS SELECT document->>'status' AS status, count(*) AS n FROM orders GROUP BY 1")
+    database.orders.insert_many([{"_id": i, "status": "new", "total": i} for i in range(10)])
+    database.orders.update_many({"_id": {"$lt": 3}}, {"$set": {"status": "paid"}})
+    database.orders.update_one({"_id": 9}, {"$set": {"note": "not in the stream"}})
+    database.orders.delete_one({"_id": 0})
+    events = sql.execute("SELECT operation_type, count(*) FROM CHANGE_STREAM('s') GROUP BY 1 ORDER BY 1").fetchall()
+    assert events == [("insert", 10), ("update", 3)]
+    view = sql.execute("SELECT * FROM v ORDER BY status").fetchall()
+    assert view == [("new", 10, Decimal(45)), ("paid", 3, Decimal(3))]
+    assert sql.execute("SELECT * FROM now ORDER BY status").fetchall() == [("new", 7), ("paid", 2)]
+    assert sql.execute("SELECT status, total FROM orders WHERE total > 7 ORDER BY total").fetchall() == [("new", 8), ("new", 9)]
+
+
+def test_subscribe_through_copy(server, database):
+    sql = server.sql(database.name)
+    sql.execute("CREATE CHANGE STREAM s ON c")
+    sql.execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM CHANGE_STREAM('s')")
+    command = ["psql", "-h", server.pg_host, "-p", str(server.pg_port), "-d", database.name, "-U", "t", "-X",
+               "-c", "COPY (SUBSCRIBE v) TO STDOUT"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        token, diff, n = follower.stdout.readline().split("\t")
+        assert (diff, n) == ("1", "0\n")
+        database.c.insert_one({})
+        changes = {tuple(follower.stdout.readline().rstrip("\n").split("\t")[1:]) for _ in range(2)}
+        assert changes == {("-1", "0"), ("1", "1")}
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def test_extended_protocol_with_parameters(server, database):
+    database.c.insert_many([{"_id": i, "name": f"n{i}"} for i in range(5)])
+    sql = server.sql(database.name)
+    rows = sql.execute("SELECT document->>'name' FROM c WHERE (document->>'_id')::int >= %s ORDER BY 1", [3]).fetchall()
+    assert rows == [("n3",), ("n4",)]
+    assert sql.execute("SELECT %s::int + 1, %s::text", [41, "x"]).fetchone() == (42, "x")
+
+
+def test_errors_have_codes_and_positions(server):
+    sql = server.sql()
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        sql.execute("SELECT * FROM nowhere")
+    with pytest.raises(psycopg.errors.SyntaxError):
+        sql.execute("SELEC 1")
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as refused:
+        sql.execute("INSERT INTO t VALUES (1)")
+    assert refused.value.sqlstate == "0A000"
+    assert sql.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_psql_lists_collections_and_views(server, database):
+    database.orders.insert_one({"_id": 1})
+    server.sql(database.name).execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM orders")
+    assert "orders" in server.psql("\\dt\n", database.name).stdout
+    assert "v" in server.psql("\\dm\n", database.name).stdout
+    assert "document" in server.psql("\\d orders\n", database.name).stdout
+
+
+ARTICLE = pathlib.Path(__file__).parents[3] / "shared/article"
+
+
+@pytest.mark.skipif(not ARTICLE.exists(), reason="the article's statements are not beside this checkout")
+def test_the_article_s_statements_run_unchanged(server):
+    client = server.mongo()
+    database = client.real_time_app
+    text = {path.name[0]: path.read_text() for path in ARTICLE.glob("[0-9]_*.sql")}
+    for number in "135":
+        server.psql(text[number] + ";\n" if not text[number].rstrip().endswith(";") else text[number], "real_time_app")
+    database.user_profiles.insert_one({"_id": 1, "email": "a@example.com", "status": "active"})
+    database.user_profiles.update_one({"_id": 1}, {"$set": {"email": "b@example.com"}})
+    database.orders.insert_one({"_id": 5, "customer_id": "c", "status": "new", "total_amount": 19.99,
+                                "items": [{"product_id": "p", "quantity": 2}]})
+    rows = server.psql(text["2"], "real_time_app").stdout
+    assert "user_registration" in rows and "email_change" in rows
+    client.drop_database("real_time_app")

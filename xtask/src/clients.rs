@@ -1,0 +1,57 @@
+//! Tests with real clients: a Python environment with the driver, `psql`, the built server.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::{Chore, root, run, run_with};
+
+/// The driver version that the tests are written against.
+const PYMONGO: &str = "pymongo==4.20.0";
+
+/// Runs `tests/clients/*.py` against the debug binary. Skips, saying so, where a client is missing.
+pub fn test() -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let Some(python) = python()? else {
+        eprintln!("skipped: client tests need python3 with venv (apt-get install python3-venv)");
+        return Ok(());
+    };
+    let server = server_binary();
+    let python = python.display().to_string();
+    run_with(&python, &["-m", "pytest", "-q", "tests/clients"], &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
+/// The driver's own suite; see `tests/conformance`.
+pub fn conformance(args: &[&str]) -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let python = python()?.ok_or("the conformance run needs python3 with venv (apt-get install python3-venv)")?;
+    let mut words = vec!["tests/conformance/run.py"];
+    words.extend_from_slice(args);
+    let server = server_binary();
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn server_binary() -> PathBuf {
+    target().join("debug/headwater")
+}
+
+/// The Python of an environment of our own below the target folder; `None` if there is no Python
+/// that can make one.
+fn python() -> Result<Option<PathBuf>, String> {
+    let home = target().join("python");
+    let python = home.join("bin/python");
+    let has_driver = || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg"]).output();
+    if has_driver().is_ok_and(|out| out.status.success()) {
+        return Ok(Some(python));
+    }
+    let made = Command::new("python3").args(["-m", "venv"]).arg(&home).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let python_name = python.display().to_string();
+    run(&python_name, &["-m", "pip", "install", "--quiet", PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]"])?;
+    Ok(Some(python))
+}
