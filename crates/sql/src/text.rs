@@ -123,7 +123,7 @@ fn is_half_way(text: &str, x: f64, up: f64, down: f64) -> bool {
     let whole = |x: f64| num_bigint::BigInt::from_f64(x).unwrap_or_default();
     let Some(candidate) = candidate.to_bigint() else { return false };
     let twice = candidate * 2;
-    [up, down].into_iter().any(|neighbour| x.fract() == 0.0 && twice == whole(x) + whole(neighbour))
+    [up, down].into_iter().any(|neighbour| neighbour.fract() == 0.0 && twice == whole(x) + whole(neighbour))
 }
 
 fn write_special(x: f64, out: &mut String) -> bool {

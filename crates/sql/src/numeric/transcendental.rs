@@ -61,8 +61,8 @@ impl Numeric {
             _ => {}
         }
         let approximate = self.to_f64();
-        let weight = (approximate * std::f64::consts::LOG10_E).clamp(-2000.0, 2000.0);
-        let scale = clamp_scale(MIN_SIGNIFICANT_DIGITS - weight as i64, self.scale());
+        let weight = approximate * std::f64::consts::LOG10_E;
+        let scale = clamp_scale(MIN_SIGNIFICANT_DIGITS - weight.clamp(-2000.0, 2000.0) as i64, self.scale());
         if approximate.abs() >= MAX_EXPONENT_OF_E {
             return if approximate > 0.0 { Err(overflow()) } else { Ok(Numeric::Small { unscaled: 0, scale }) };
         }
