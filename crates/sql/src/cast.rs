@@ -246,7 +246,7 @@ pub fn fit_integer(n: i64, ty: &Type) -> Result<Datum> {
 
 fn float_to_integer(x: f64, ty: &Type) -> Result<Datum> {
     let rounded = x.round_ties_even();
-    if !(-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&rounded) {
+    if !(-(2f64.powi(63))..2f64.powi(63)).contains(&rounded) {
         return Err(out_of_range(&ty.to_string()));
     }
     fit_integer(rounded as i64, ty)

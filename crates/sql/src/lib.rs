@@ -38,6 +38,8 @@ pub mod optimize;
 pub mod parser;
 pub mod plan;
 mod rewrite;
+#[cfg(test)]
+mod test_data;
 pub mod text;
 pub mod types;
 

@@ -12,6 +12,7 @@ use std::fmt::Write;
 
 use crate::datetime::{self, Civil, interval, zone};
 use crate::datum::Datum;
+use crate::numeric::Numeric;
 use crate::types::Type;
 
 pub use input::input;
@@ -90,15 +91,39 @@ pub fn write_float8(x: f64, out: &mut String) {
     if write_special(x, out) {
         return;
     }
-    write_shortest(&format!("{x:e}"), 15, out);
+    write_shortest(&shortest(&format!("{x:e}"), x, x.next_up(), x.next_down()), 15, out);
 }
 
 /// The same for a real: exponents from 1e6 on.
 pub fn write_float4(x: f32, out: &mut String) {
-    if write_special(f64::from(x), out) {
+    let exact = f64::from(x);
+    if write_special(exact, out) {
         return;
     }
-    write_shortest(&format!("{x:e}"), 6, out);
+    let (up, down) = (f64::from(x.next_up()), f64::from(x.next_down()));
+    write_shortest(&shortest(&format!("{x:e}"), exact, up, down), 6, out);
+}
+
+/// PostgreSQL's choice among shortest texts: of two equally near ones the even, and never one that
+/// lies exactly half way to a neighbour (then one digit more).
+fn shortest(text: &str, x: f64, up: f64, down: f64) -> String {
+    let digits = text.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count();
+    // Half-way points have more digits than any shortest text, unless they are whole numbers.
+    if x.abs() >= 8_388_608.0 && x.abs() < 1e42 && is_half_way(text, x, up, down) {
+        return format!("{x:.digits$e}");
+    }
+    let even = format!("{x:.*e}", digits - 1);
+    let reads_back = even.parse::<f64>().is_ok_and(|read| read > down && read < up);
+    if reads_back && even.len() == text.len() { even } else { text.to_owned() }
+}
+
+fn is_half_way(text: &str, x: f64, up: f64, down: f64) -> bool {
+    use num_traits::FromPrimitive;
+    let Some(Ok(candidate)) = Numeric::parse(text) else { return false };
+    let whole = |x: f64| num_bigint::BigInt::from_f64(x).unwrap_or_default();
+    let Some(candidate) = candidate.to_bigint() else { return false };
+    let twice = candidate * 2;
+    [up, down].into_iter().any(|neighbour| neighbour.fract() == 0.0 && twice == whole(x) + whole(neighbour))
 }
 
 fn write_special(x: f64, out: &mut String) -> bool {

@@ -252,7 +252,7 @@ impl Total {
     }
 
     fn finish(self, negate_all: bool) -> Option<Interval> {
-        let narrow = |x: f64| (x.abs() <= f64::from(i32::MAX)).then_some(x as i32);
+        let narrow = |x: f64| (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&x).then_some(x as i32);
         if self.us.abs() > 9.3e18 {
             return None;
         }

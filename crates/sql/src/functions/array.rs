@@ -121,6 +121,9 @@ fn building(r: &mut Registry) {
         }
         let mut filled = args[0].clone();
         let mut total = 1usize;
+        if sizes.iter().any(Datum::is_null) {
+            return Err(SqlError::new("22004", "dimension values cannot be null"));
+        }
         for size in sizes.iter().rev() {
             let size =
                 usize::try_from(size.as_int()?).map_err(|_| SqlError::new("22023", "invalid array dimensions"))?;

@@ -232,13 +232,14 @@ fn inverse(arg: &Datum, function: impl Fn(f64) -> f64) -> Result<Datum> {
 }
 
 fn whole_numbers(r: &mut Registry) {
-    for ty in ["int4", "int8"] {
-        r.strict(&format!("gcd({ty}, {ty}) -> {ty}"), |args, _| {
-            let (a, b) = (args[0].as_int()?, args[1].as_int()?);
-            let n = num_integer::gcd(i128::from(a), i128::from(b));
-            i64::try_from(n).map(Datum::Int).map_err(|_| out_of_range("bigint"))
-        });
-    }
+    r.strict("gcd(int4, int4) -> int4", |args, _| {
+        let n = num_integer::gcd(args[0].as_int()?, args[1].as_int()?);
+        i32::try_from(n).map(|n| Datum::Int(i64::from(n))).map_err(|_| out_of_range("integer"))
+    });
+    r.strict("gcd(int8, int8) -> int8", |args, _| {
+        let n = num_integer::gcd(i128::from(args[0].as_int()?), i128::from(args[1].as_int()?));
+        i64::try_from(n).map(Datum::Int).map_err(|_| out_of_range("bigint"))
+    });
     r.strict("lcm(int4, int4) -> int4", |args, _| {
         let n = least_multiple(&args[0], &args[1])?;
         i32::try_from(n).map(|n| Datum::Int(i64::from(n))).map_err(|_| out_of_range("integer"))

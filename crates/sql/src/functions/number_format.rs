@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<Template> {
             template.pieces.push(Piece::Ordinal(c == 'T'));
             take = 2;
         } else if c == '"' {
-            let end = rest[1..].find('"').map_or(rest.len() - 1, |i| i + 1);
+            let end = rest[1..].find('"').map_or(rest.len(), |i| i + 1);
             template.pieces.extend(rest[1..end].chars().map(Piece::Text));
             take = (end + 1).min(rest.len());
         } else {
@@ -137,8 +137,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn run(mut self) -> String {
         let template = self.template;
-        let has_own_sign =
-            template.pieces.iter().any(|p| matches!(p, Piece::Sign | Piece::Minus | Piece::Plus | Piece::PlusMinus));
+        let has_own_sign = template.pieces.iter().any(|p| matches!(p, Piece::Sign | Piece::Minus | Piece::PlusMinus));
         let first_digit = template.pieces.iter().position(|p| matches!(p, Piece::Digit(_) | Piece::Point));
         let leading_sign = template
             .pieces

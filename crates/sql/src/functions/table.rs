@@ -32,8 +32,11 @@ pub fn by_name(name: &str) -> Option<TableFunction> {
     })
 }
 
+/// Names and types of a function's columns.
+pub type Columns = Vec<(&'static str, Type)>;
+
 /// What the arguments must be cast to, and the names and types of the columns. Errors with 42883.
-pub fn columns(function: TableFunction, args: &[Type]) -> Result<(Vec<Type>, Vec<(&'static str, Type)>)> {
+pub fn columns(function: TableFunction, args: &[Type]) -> Result<(Vec<Type>, Columns)> {
     use TableFunction::*;
     let mismatch = |name: &str| {
         let types: Vec<String> = args.iter().map(Type::to_string).collect();

@@ -117,6 +117,7 @@ pub struct Index {
 }
 
 impl Index {
+    #[allow(clippy::should_implement_trait, reason = "lends its text, which an iterator cannot")]
     pub fn next(&mut self) -> &str {
         use std::fmt::Write;
         self.text.clear();

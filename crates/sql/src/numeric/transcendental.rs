@@ -12,6 +12,9 @@ use crate::error::{Result, SqlError};
 
 /// Natural logarithm of ten.
 const LN_10: f64 = std::f64::consts::LN_10;
+/// Exponents with more digits, and logarithms with more zeros after the point, are refused: their
+/// cost grows with them.
+const MAX_EXPONENT_DIGITS: i64 = 2000;
 /// Results whose natural logarithm is beyond this overflow or vanish.
 const MAX_EXPONENT_OF_E: f64 = 6000.0;
 
@@ -58,8 +61,8 @@ impl Numeric {
             _ => {}
         }
         let approximate = self.to_f64();
-        let weight = (approximate * std::f64::consts::LOG10_E).clamp(-2000.0, 2000.0);
-        let scale = clamp_scale(MIN_SIGNIFICANT_DIGITS - weight as i64, self.scale());
+        let weight = approximate * std::f64::consts::LOG10_E;
+        let scale = clamp_scale(MIN_SIGNIFICANT_DIGITS - weight.clamp(-2000.0, 2000.0) as i64, self.scale());
         if approximate.abs() >= MAX_EXPONENT_OF_E {
             return if approximate > 0.0 { Err(overflow()) } else { Ok(Numeric::Small { unscaled: 0, scale }) };
         }
@@ -92,6 +95,10 @@ impl Numeric {
             } else {
                 Numeric::NaN
             });
+        }
+        // A base or number this near to one would take thousands of digits to tell from it.
+        if self.logarithm_weight().min(base.logarithm_weight()) < -MAX_EXPONENT_DIGITS {
+            return Err(overflow());
         }
         let weight = self.logarithm_weight() - base.logarithm_weight();
         let scale = clamp_scale(MIN_SIGNIFICANT_DIGITS - weight, self.scale().max(base.scale()));
@@ -128,6 +135,10 @@ impl Numeric {
 
     /// log10 of the magnitude, to a double's precision, whatever the size.
     fn approximate_log10(&self) -> f64 {
+        let distance = self.subtract(&Numeric::ONE).map_or(1.0, |d| d.to_f64());
+        if distance.abs() < 0.1 {
+            return distance.ln_1p() / LN_10;
+        }
         let (unscaled, scale) = self.parts().expect("finite");
         let digits = digit_count(&unscaled);
         let cut = (digits - 17).max(0);
@@ -158,6 +169,9 @@ impl Numeric {
         let negative = self.signum() < 0 && whole.is_some_and(|n| n.bit(0));
         let base = self.abs();
         let logarithm = base.approximate_log10() * LN_10 * exponent.to_f64();
+        if logarithm.is_nan() || exponent.leading_exponent() > MAX_EXPONENT_DIGITS {
+            return Err(overflow());
+        }
         if logarithm.abs() > 3.01 * 2000.0 {
             if logarithm > 0.0 {
                 return Err(overflow());
@@ -226,9 +240,45 @@ impl Numeric {
             let power = Numeric::new(unscaled.pow(n.unsigned_abs()), own * n.unsigned_abs() as u16);
             return if n > 0 { to_scale(power) } else { Numeric::ONE.divide_to(&power, scale) };
         }
-        let negative = self.signum() < 0 && n % 2 != 0;
-        let result = self.abs().power_through_logarithm(&Numeric::from_i64(i64::from(n)), scale, magnitude as i64)?;
-        Ok(if negative { result.negate() } else { result })
+        let digits = magnitude.max(0.0) as i64 + i64::from(scale) + 20;
+        let result = self.abs().power_by_squaring(n.unsigned_abs(), n < 0, bits_for(digits), scale)?;
+        Ok(if self.signum() < 0 && n % 2 != 0 { result.negate() } else { result })
+    }
+
+    /// A whole power of a positive number in binary floating point, `mantissa * 2^exponent`, of so
+    /// many bits: for results too long to be computed exactly.
+    fn power_by_squaring(&self, n: u32, reciprocal: bool, bits: usize, scale: u16) -> Result<Numeric> {
+        let trim = |(mantissa, exponent): (BigInt, i64)| {
+            let excess = (mantissa.bits() as usize).saturating_sub(bits);
+            (mantissa >> excess, exponent + excess as i64)
+        };
+        let (unscaled, own) = self.parts().expect("finite");
+        let denominator = power_of_ten(u32::from(own));
+        let up = (bits + denominator.bits() as usize).saturating_sub(unscaled.bits() as usize);
+        let mut square = trim(((unscaled << up) / denominator, -(up as i64)));
+        let mut result = (BigInt::one(), 0i64);
+        let mut rest = n;
+        while rest > 0 {
+            if rest & 1 == 1 {
+                result = trim((&result.0 * &square.0, result.1 + square.1));
+            }
+            rest >>= 1;
+            if rest > 0 {
+                square = trim((&square.0 * &square.0, 2 * square.1));
+            }
+        }
+        let (mut mantissa, mut exponent) = result;
+        if reciprocal {
+            let up = bits + mantissa.bits() as usize;
+            mantissa = (BigInt::one() << up) / mantissa;
+            exponent = -exponent - up as i64;
+        }
+        let scaled = mantissa * power_of_ten(u32::from(scale));
+        let unscaled = match usize::try_from(exponent) {
+            Ok(up) => scaled << up,
+            Err(_) => divide_rounded(&scaled, &(BigInt::one() << exponent.unsigned_abs() as usize)),
+        };
+        Numeric::new(unscaled, scale).checked()
     }
 
     /// `e^(exponent * ln self)` for a positive `self`, whose result has about `weight` digits

@@ -392,7 +392,9 @@ fn descend(item: &Json, level: u32, from: u32, to: u32, out: &mut Vec<Json>) {
     let children: Vec<Json> =
         item.container().map_or_else(Vec::new, |doc| doc.values().map(|v| item.share(v)).collect());
     let is_leaf = children.is_empty();
-    if level >= from && (from != u32::MAX || is_leaf) || from == u32::MAX && is_leaf {
+    // `last` is the level of the leaves, wherever they are.
+    let wanted = if from == u32::MAX { is_leaf } else { level >= from };
+    if wanted {
         out.push(item.clone());
     }
     if level < to {
