@@ -115,16 +115,8 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let inner = Inner {
-            options,
-            store,
-            hub,
-            sessions,
-            emptied: Default::default(),
-            held: Default::default(),
-            growth,
-            sql,
-        };
+        let inner =
+            Inner { options, store, hub, sessions, emptied: Default::default(), held: Default::default(), growth, sql };
         Ok(Headwater { inner: Arc::new(inner) })
     }
 
