@@ -72,7 +72,11 @@ pub async fn feed(State(app): State<App>) -> Response {
     })
 }
 
-async fn send_status(engine: &Headwater, to: &mpsc::Sender<Result<Event, Infallible>>, last: Option<Report>) -> Option<Report> {
+async fn send_status(
+    engine: &Headwater,
+    to: &mpsc::Sender<Result<Event, Infallible>>,
+    last: Option<Report>,
+) -> Option<Report> {
     let mut now = report(engine).await.ok()?;
     if let Some(last) = &last {
         now.since(last, STATUS_EVERY.as_secs_f64());
@@ -96,10 +100,7 @@ fn change(change: &engine::ChangeSummary) -> serde_json::Value {
 }
 
 /// A view's rows, then its deltas. The event id is the token.
-pub async fn view(
-    State(app): State<App>,
-    Path((db, name)): Path<(String, String)>,
-) -> Response {
+pub async fn view(State(app): State<App>, Path((db, name)): Path<(String, String)>) -> Response {
     let engine = app.engine.clone();
     spawn(app.stopping, move |to| async move {
         let mut subscription = match engine.follow_view(&db, &name).await {

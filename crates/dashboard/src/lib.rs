@@ -41,7 +41,11 @@ struct App {
 }
 
 /// Serves HTTP until `shutdown` resolves.
-pub async fn serve(listener: TcpListener, engine: Headwater, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    engine: Headwater,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let app = Router::new()
         .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))

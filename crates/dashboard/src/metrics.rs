@@ -40,7 +40,12 @@ fn render(report: &Report) -> String {
     family("headwater_view_failures_total", "counter", "Input rows that failed.", views(|v| v.failures as f64));
     family("headwater_view_lag_seconds", "gauge", "How far a view is behind.", views(|v| v.lag_ms as f64 / 1000.0));
     family("headwater_view_subscribers", "gauge", "Subscribers of a view.", views(|v| v.subscribers as f64));
-    family("headwater_view_stopped", "gauge", "1 if a view stopped with an error.", views(|v| f64::from(u8::from(v.error.is_some()))));
+    family(
+        "headwater_view_stopped",
+        "gauge",
+        "1 if a view stopped with an error.",
+        views(|v| f64::from(u8::from(v.error.is_some()))),
+    );
     out
 }
 

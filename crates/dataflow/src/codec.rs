@@ -139,10 +139,7 @@ impl<'a> Reader<'a> {
             2 => Datum::Bool(true),
             3 => Datum::Int(self.i64()?),
             4 => Datum::Float(f64::from_bits(u64::from_le_bytes(self.array()?))),
-            5 => Datum::Numeric(Numeric::Small {
-                unscaled: self.i64()?,
-                scale: u16::from_le_bytes(self.array()?),
-            }),
+            5 => Datum::Numeric(Numeric::Small { unscaled: self.i64()?, scale: u16::from_le_bytes(self.array()?) }),
             6 => {
                 let scale = u16::from_le_bytes(self.array()?);
                 Datum::Numeric(Numeric::Big(Box::new((BigInt::from_signed_bytes_le(self.bytes()?), scale))))

@@ -205,6 +205,14 @@ impl Dataflow {
 fn split_presentation(plan: &Arc<Plan>) -> (&Arc<Plan>, Presentation) {
     let mut presentation = Presentation::default();
     let mut body = plan;
+    // Columns that only the order needs stand below it and are left out above it.
+    if let Plan::Project { input, exprs, .. } = &**body
+        && matches!(**input, Plan::Sort { .. } | Plan::Limit { .. })
+        && let Some(columns) = plain_columns(exprs)
+    {
+        presentation.columns = Some(columns);
+        body = input;
+    }
     if let Plan::Limit { input, offset, limit } = &**body {
         (presentation.offset, presentation.limit) = (offset.clone(), limit.clone());
         body = input;
@@ -214,6 +222,16 @@ fn split_presentation(plan: &Arc<Plan>) -> (&Arc<Plan>, Presentation) {
         body = input;
     }
     (body, presentation)
+}
+
+fn plain_columns(exprs: &[sql::Expr]) -> Option<Vec<usize>> {
+    exprs
+        .iter()
+        .map(|e| match e.kind {
+            sql::ExprKind::Column(column) => Some(column),
+            _ => None,
+        })
+        .collect()
 }
 
 struct Builder {
@@ -342,7 +360,13 @@ impl Builder {
         Ok(self.push(Project { exprs: exprs.to_vec() }, vec![input], append_only))
     }
 
-    fn aggregate(&mut self, input: &Arc<Plan>, groups: &[Expr], sets: &[Vec<usize>], aggregates: &[AggregateExpr]) -> Result<usize, SqlError> {
+    fn aggregate(
+        &mut self,
+        input: &Arc<Plan>,
+        groups: &[Expr],
+        sets: &[Vec<usize>],
+        aggregates: &[AggregateExpr],
+    ) -> Result<usize, SqlError> {
         let width = input.fields().len();
         let mut node = self.add(input)?;
         let mut append_only = self.append_only(&[node]);
@@ -360,14 +384,22 @@ impl Builder {
         }
         let reads_now = |e: &Expr| self.mode == Mode::Continuous && e.reads_now();
         if aggregates.iter().flat_map(|a| &a.args).chain(groups).any(reads_now) {
-            return Err(SqlError::unsupported("CURRENT_TIMESTAMP inside GROUP BY or an aggregate of a maintained query")
-                .with_hint("compute it in a subquery's SELECT list"));
+            return Err(SqlError::unsupported(
+                "CURRENT_TIMESTAMP inside GROUP BY or an aggregate of a maintained query",
+            )
+            .with_hint("compute it in a subquery's SELECT list"));
         }
         let operator = Aggregate::new(groups.to_vec(), sets.to_vec(), aggregates, append_only);
         Ok(self.push(operator, vec![node], false))
     }
 
-    fn set_operation(&mut self, operation: SetOperation, all: bool, left: &Arc<Plan>, right: &Arc<Plan>) -> Result<usize, SqlError> {
+    fn set_operation(
+        &mut self,
+        operation: SetOperation,
+        all: bool,
+        left: &Arc<Plan>,
+        right: &Arc<Plan>,
+    ) -> Result<usize, SqlError> {
         let inputs = vec![self.add(left)?, self.add(right)?];
         let rule = match (operation, all) {
             (SetOperation::Union, _) => {

@@ -14,11 +14,13 @@ pub struct Presentation {
     pub order: Vec<SortKey>,
     pub offset: Option<Expr>,
     pub limit: Option<Expr>,
+    /// The columns that are shown, if not all.
+    pub columns: Option<Vec<usize>>,
 }
 
 impl Presentation {
     pub fn is_none(&self) -> bool {
-        self.order.is_empty() && self.offset.is_none() && self.limit.is_none()
+        self.order.is_empty() && self.offset.is_none() && self.limit.is_none() && self.columns.is_none()
     }
 
     /// Rows as the client sees them. Equal sort keys keep the given order.
@@ -39,6 +41,9 @@ impl Presentation {
         }
         if let Some(limit) = count(self.limit.as_ref(), "LIMIT", ctx)? {
             rows.truncate(limit);
+        }
+        if let Some(columns) = &self.columns {
+            rows = rows.iter().map(|row| columns.iter().map(|c| row[*c].clone()).collect()).collect();
         }
         Ok(rows)
     }

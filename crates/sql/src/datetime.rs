@@ -11,8 +11,10 @@
 //! Read next: `datetime/zone.rs`, `datetime/parse.rs`, `datetime/fields.rs`, `datetime/format.rs`.
 
 pub mod fields;
+pub mod format;
 pub mod interval;
 pub mod parse;
+pub mod read;
 #[cfg(test)]
 mod tests;
 pub mod zone;

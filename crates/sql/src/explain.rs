@@ -10,15 +10,13 @@
 //! What runs at the source and what here: the engine knows the streams.
 
 mod expr;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-pub use expr::{expr_to_sql, literal_to_sql};
 use expr::{aggregate_to_sql, sort_key_to_sql, window_to_sql};
+pub use expr::{expr_to_sql, literal_to_sql};
 
 use crate::plan::{Field, JoinKey, JoinKind, PathStep, Plan, ScanColumn, SetOperation, SortKey, Source, TableFunction};
 
@@ -139,7 +137,11 @@ fn describe(plan: &Plan) -> String {
                 keys.iter().map(|key| join_key(key, left.fields(), right.fields())).collect();
             conditions.extend(residual.iter().map(|e| expr_to_sql(e, &both)));
             let name = join_name(*kind);
-            if conditions.is_empty() { format!("{name} (cross)") } else { format!("{name}: {}", conditions.join(" AND ")) }
+            if conditions.is_empty() {
+                format!("{name} (cross)")
+            } else {
+                format!("{name}: {}", conditions.join(" AND "))
+            }
         }
         Plan::FlatMap { function, args, outer, ordinality, .. } => {
             let call = format!("{}({})", table_function_name(*function), list(args, |e| expr_to_sql(e, input)));

@@ -115,6 +115,7 @@ pub fn as_text(value: Raw<'_>) -> Datum {
         Raw::Null | Raw::Undefined => Datum::Null,
         value => match Plain::of(value) {
             Plain::String(s) => Datum::text(s.as_ref()),
+            Plain::Number(Raw::Decimal128(bytes)) => Datum::text(Numeric::from_decimal128(bytes).to_string()),
             _ => {
                 let mut out = String::new();
                 document::json::to_plain_json(value, &mut out);
@@ -124,11 +125,15 @@ pub fn as_text(value: Raw<'_>) -> Datum {
     }
 }
 
-/// The JSON text of a value.
-pub fn to_text(value: Raw<'_>) -> String {
-    let mut out = String::new();
-    document::json::to_plain_json(value, &mut out);
-    out
+/// Appends the JSON text of a value. A decimal128 alone is written out in digits, as PostgreSQL
+/// writes every number.
+pub fn write_text(value: Raw<'_>, out: &mut String) {
+    match value {
+        Raw::Decimal128(bytes) if matches!(Plain::of(value), Plain::Number(_)) => {
+            out.push_str(&Numeric::from_decimal128(bytes).to_string());
+        }
+        _ => document::json::to_plain_json(value, out),
+    }
 }
 
 /// The one value that `write` puts under the name it is given.

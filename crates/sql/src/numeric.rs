@@ -72,10 +72,9 @@ fn digit_count(n: &BigInt) -> i64 {
     if bits == 0 {
         return 0;
     }
-    // The estimate is the count or one less.
-    let estimate = ((bits - 1) as f64 * std::f64::consts::LOG10_2) as i64;
-    let estimate = estimate.max(0);
-    if n.magnitude() >= power_of_ten(estimate as u32).magnitude() { estimate + 1 } else { estimate }
+    // 2^(bits - 1) <= n < 2^bits leaves two counts.
+    let low = ((bits - 1) as f64 * std::f64::consts::LOG10_2) as i64 + 1;
+    if n.magnitude() >= power_of_ten(low as u32).magnitude() { low + 1 } else { low }
 }
 
 impl Default for Numeric {

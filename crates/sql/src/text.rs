@@ -47,7 +47,7 @@ pub fn output(datum: &Datum, ty: &Type, time_zone: &str, out: &mut String) {
         Datum::Uuid(bytes) => {
             let _ = write!(out, "{}", base::Uuid(**bytes));
         }
-        Datum::Json(value) => document::json::to_plain_json(value.raw(), out),
+        Datum::Json(value) => crate::json::write_text(value.raw(), out),
         Datum::Array(items) => {
             let element = match ty {
                 Type::Array(element) => (**element).clone(),

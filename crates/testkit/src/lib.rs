@@ -51,11 +51,8 @@ pub fn run_scripts<F: FnMut(&str) -> String>(folder: impl AsRef<Path>, mut open:
             let output = normal(&subject(&block.commands));
             if output != block.expected && !bless {
                 let name = script.display();
-                let _ = write!(
-                    failures,
-                    "\n{name}\n{}--- expected\n{}--- got\n{output}",
-                    block.commands, block.expected
-                );
+                let _ =
+                    write!(failures, "\n{name}\n{}--- expected\n{}--- got\n{output}", block.commands, block.expected);
             }
             let _ = write!(rewritten, "{}{}---\n{output}", block.head, block.commands);
         }

@@ -59,6 +59,8 @@ pub struct ViewDefinition {
     pub name: String,
     pub plan: Arc<Plan>,
     pub on_error: dataflow::OnError,
+    /// Values of `$1`, …; only an anonymous query has any.
+    pub parameters: Vec<sql::Datum>,
     /// The query's text.
     pub query: String,
     /// The CREATE statement as given.

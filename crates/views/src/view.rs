@@ -88,7 +88,12 @@ impl RunningView {
     pub fn step(&mut self, deltas: Vec<Vec<Delta>>, now_us: i64) -> Result<(), SqlError> {
         self.output.clear();
         let events: usize = deltas.iter().map(Vec::len).sum();
-        let mut ctx = StepContext { on_error: self.definition.on_error, ..StepContext::at(now_us) };
+        let definition = Arc::clone(&self.definition);
+        let mut ctx = StepContext {
+            on_error: definition.on_error,
+            parameters: &definition.parameters,
+            ..StepContext::at(now_us)
+        };
         let output = self.flow.step(deltas, &mut ctx)?;
         self.counters.events += events as u64;
         self.counters.changes += output.len() as u64;

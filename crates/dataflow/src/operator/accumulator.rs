@@ -23,7 +23,10 @@ use crate::state::{StateReader, ValueWriter, row_bytes};
 #[derive(Debug)]
 pub enum Accumulator {
     Count(i64),
-    Int { sum: i128, count: i64 },
+    Int {
+        sum: i128,
+        count: i64,
+    },
     Decimal(Box<DecimalSum>),
     Float(Box<FloatMoments>),
     Interval(Box<(i64, i64, i128, i64)>),
@@ -31,7 +34,10 @@ pub enum Accumulator {
     Best(Option<Datum>),
     /// Values in order, for everything that needs them all.
     Sorted(Box<Sorted>),
-    Bools { trues: i64, falses: i64 },
+    Bools {
+        trues: i64,
+        falses: i64,
+    },
     Bits(Box<BitCounts>),
     Distinct(Box<DistinctValues>),
 }
@@ -108,9 +114,7 @@ impl Accumulator {
             Function::CovarPop | Function::CovarSamp | Function::Corr => Accumulator::Float(Box::default()),
             Function::Min | Function::Max if append_only => Accumulator::Best(None),
             Function::BoolAnd | Function::BoolOr => Accumulator::Bools { trues: 0, falses: 0 },
-            Function::BitAnd | Function::BitOr => {
-                Accumulator::Bits(Box::new(BitCounts { count: 0, ones: [0; 64] }))
-            }
+            Function::BitAnd | Function::BitOr => Accumulator::Bits(Box::new(BitCounts { count: 0, ones: [0; 64] })),
             Function::Min
             | Function::Max
             | Function::Mode
@@ -158,14 +162,22 @@ impl Accumulator {
         self.add(aggregate, values, keys, count)
     }
 
-    fn add(&mut self, aggregate: &AggregateExpr, values: Vec<Datum>, keys: Vec<Datum>, count: i64) -> Result<(), SqlError> {
+    fn add(
+        &mut self,
+        aggregate: &AggregateExpr,
+        values: Vec<Datum>,
+        keys: Vec<Datum>,
+        count: i64,
+    ) -> Result<(), SqlError> {
         match (self, values.first()) {
             (Accumulator::Count(n), _) => *n += count,
             (Accumulator::Int { sum, count: n }, Some(Datum::Int(x))) => {
                 *sum += i128::from(*x) * i128::from(count);
                 *n += count;
             }
-            (Accumulator::Decimal(sum), Some(Datum::Numeric(x))) => sum.add(x, count, is_variance(aggregate.function))?,
+            (Accumulator::Decimal(sum), Some(Datum::Numeric(x))) => {
+                sum.add(x, count, is_variance(aggregate.function))?
+            }
             (Accumulator::Decimal(sum), Some(Datum::Int(x))) => {
                 sum.add(&Numeric::from_i64(*x), count, is_variance(aggregate.function))?;
             }
@@ -196,7 +208,10 @@ impl Accumulator {
                 }
             }
             (state, value) => {
-                return Err(SqlError::internal(format!("{:?} cannot take {value:?} into {state:?}", aggregate.function)));
+                return Err(SqlError::internal(format!(
+                    "{:?} cannot take {value:?} into {state:?}",
+                    aggregate.function
+                )));
             }
         }
         Ok(())
@@ -337,7 +352,13 @@ fn skips(function: Function, values: &[Datum]) -> bool {
 }
 
 impl DistinctValues {
-    fn update(&mut self, aggregate: &AggregateExpr, values: Vec<Datum>, keys: Vec<Datum>, count: i64) -> Result<(), SqlError> {
+    fn update(
+        &mut self,
+        aggregate: &AggregateExpr,
+        values: Vec<Datum>,
+        keys: Vec<Datum>,
+        count: i64,
+    ) -> Result<(), SqlError> {
         let key = super::key_of(&values);
         let (first, held) = self.counts.entry(key.clone()).or_insert_with(|| (values.clone().into(), 0));
         let before = *held > 0;

@@ -17,11 +17,8 @@ fn units_of(x: f64) -> BigInt {
     let bits = x.to_bits();
     let exponent = (bits >> 52 & 0x7ff) as usize;
     let fraction = bits & ((1 << 52) - 1);
-    let magnitude = if exponent == 0 {
-        BigInt::from(fraction)
-    } else {
-        BigInt::from(fraction | 1 << 52) << (exponent - 1)
-    };
+    let magnitude =
+        if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (exponent - 1) };
     if x.is_sign_negative() { -magnitude } else { magnitude }
 }
 

@@ -95,7 +95,10 @@ pub fn float(aggregate: &AggregateExpr, state: &FloatMoments) -> Datum {
 }
 
 /// `sum` and `avg` over intervals; the state is months, days, microseconds, count.
-pub fn interval(aggregate: &AggregateExpr, (months, days, us, count): (i64, i64, i128, i64)) -> Result<Datum, SqlError> {
+pub fn interval(
+    aggregate: &AggregateExpr,
+    (months, days, us, count): (i64, i64, i128, i64),
+) -> Result<Datum, SqlError> {
     if count == 0 {
         return Ok(Datum::Null);
     }
@@ -226,7 +229,9 @@ fn interpolate(low: &Datum, high: &Datum, fraction: f64) -> Result<Datum, SqlErr
     }
     match (low, high) {
         (Datum::Interval(a), Datum::Interval(b)) => {
-            let us = |i: &sql::Interval| (i128::from(i.months) * 30 + i128::from(i.days)) * 86_400_000_000 + i128::from(i.microseconds);
+            let us = |i: &sql::Interval| {
+                (i128::from(i.months) * 30 + i128::from(i.days)) * 86_400_000_000 + i128::from(i.microseconds)
+            };
             let (a, b) = (us(a), us(b));
             let between = a + ((b - a) as f64 * fraction).round() as i128;
             interval_from(0, (between / 86_400_000_000) as i64, between % 86_400_000_000)

@@ -129,17 +129,28 @@ fn is_unmatchable(keys: &[JoinKey], values: &[Datum]) -> bool {
 }
 
 impl Join {
-    pub fn new(kind: JoinKind, keys: Vec<JoinKey>, residual: Option<Expr>, widths: (usize, usize)) -> Result<Self, SqlError> {
+    pub fn new(
+        kind: JoinKind,
+        keys: Vec<JoinKey>,
+        residual: Option<Expr>,
+        widths: (usize, usize),
+    ) -> Result<Self, SqlError> {
         if kind == JoinKind::NullAwareAnti && (keys.len() != 1 || residual.is_some()) {
-            return Err(SqlError::unsupported("NOT IN over a correlated or many-column subquery")
-                .with_hint("use NOT EXISTS"));
+            return Err(
+                SqlError::unsupported("NOT IN over a correlated or many-column subquery").with_hint("use NOT EXISTS")
+            );
         }
         let side = |width| Side { width, ..Side::default() };
         Ok(Join { kind, keys, residual, left: side(widths.0), right: side(widths.1), right_count: 0, right_nulls: 0 })
     }
 
     /// Consolidated deltas with their keys; `None` as the key of rows that can match nothing.
-    fn keyed(&self, input: &[Delta], left: bool, ctx: &mut StepContext<'_>) -> Result<Vec<(Option<Row>, Row, i64)>, SqlError> {
+    fn keyed(
+        &self,
+        input: &[Delta],
+        left: bool,
+        ctx: &mut StepContext<'_>,
+    ) -> Result<Vec<(Option<Row>, Row, i64)>, SqlError> {
         let mut deltas = input.to_vec();
         consolidate(&mut deltas);
         let mut keyed = Vec::with_capacity(deltas.len());
@@ -194,7 +205,12 @@ impl Join {
         out.extend(self.left_alone(row, after).map(|shown| (shown, count)));
     }
 
-    fn apply_left(&mut self, deltas: Vec<(Option<Row>, Row, i64)>, ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
+    fn apply_left(
+        &mut self,
+        deltas: Vec<(Option<Row>, Row, i64)>,
+        ctx: &mut StepContext<'_>,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), SqlError> {
         for (key, row, count) in deltas {
             let Some(key) = key else {
                 out.extend(self.left_alone(&row, 0).map(|shown| (shown, count)));
@@ -229,7 +245,12 @@ impl Join {
         Ok(())
     }
 
-    fn apply_right(&mut self, deltas: Vec<(Option<Row>, Row, i64)>, ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
+    fn apply_right(
+        &mut self,
+        deltas: Vec<(Option<Row>, Row, i64)>,
+        ctx: &mut StepContext<'_>,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), SqlError> {
         let tracks_left = self.keeps_left() || matches!(self.kind, JoinKind::Semi | JoinKind::Anti);
         for (key, row, count) in deltas {
             let Some(key) = key else {
@@ -283,7 +304,12 @@ impl Join {
     /// NOT IN. A NULL among the right keys makes every answer unknown; a NULL left key is kept only
     /// while the right side is empty. Each left row is in `left` under its key (NULL keys under an
     /// empty row), so a change of the right side's NULLs or emptiness walks the left side once.
-    fn step_null_aware(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
+    fn step_null_aware(
+        &mut self,
+        inputs: &[&[Delta]],
+        ctx: &mut StepContext<'_>,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), SqlError> {
         let left = self.keyed(inputs[0], true, ctx)?;
         let right = self.keyed(inputs[1], false, ctx)?;
         let null_key: Row = Row::from([]);

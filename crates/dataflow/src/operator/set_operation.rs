@@ -52,7 +52,8 @@ impl Operator for SetOperation {
         for (side, input) in inputs.iter().enumerate() {
             for (row, delta) in *input {
                 let key = key_of(row);
-                let counts = self.counts.entry(key.clone()).or_insert_with(|| Counts { shown: row.clone(), left: 0, right: 0 });
+                let counts =
+                    self.counts.entry(key.clone()).or_insert_with(|| Counts { shown: row.clone(), left: 0, right: 0 });
                 let before = self.rule.count(counts.left, counts.right);
                 *(if side == 0 { &mut counts.left } else { &mut counts.right }) += delta;
                 let change = self.rule.count(counts.left, counts.right) - before;

@@ -168,9 +168,7 @@ fn collect_atoms(expr: &Expr, atoms: &mut Vec<Expr>) -> Result<(), SqlError> {
     match &expr.kind {
         ExprKind::And(list) | ExprKind::Or(list) => list.iter().try_for_each(|e| collect_atoms(e, atoms)),
         ExprKind::Not(inner) => collect_atoms(inner, atoms),
-        ExprKind::Call { function, args }
-            if matches!(function.name, "<" | "<=" | ">" | ">=") && args.len() == 2 =>
-        {
+        ExprKind::Call { function, args } if matches!(function.name, "<" | "<=" | ">" | ">=") && args.len() == 2 => {
             let moving = if args[0].reads_now() { &args[0] } else { &args[1] };
             let both = args.iter().all(Expr::reads_now);
             if both || !is_monotonic(moving) {
@@ -224,7 +222,10 @@ fn change_of(atom: &Expr, row: &Row, ctx: &StepContext<'_>) -> Option<i64> {
     let current = at(now)?;
     if let Some(distance) = distance(atom, row, ctx) {
         for candidate in [now.saturating_add(distance), now.saturating_add(distance).saturating_add(1)] {
-            if candidate > now && at(candidate).is_some_and(|value| value != current) && at(candidate - 1) == Some(current.clone()) {
+            if candidate > now
+                && at(candidate).is_some_and(|value| value != current)
+                && at(candidate - 1) == Some(current.clone())
+            {
                 return Some(candidate);
             }
         }

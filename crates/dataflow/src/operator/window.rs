@@ -48,7 +48,13 @@ impl Window {
         Ok(keys.map(|keys| SortedRow { keys: keys.into(), row: row.clone(), directions: self.directions.clone() }))
     }
 
-    fn shown(&self, partition: &Row, sign: i64, ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
+    fn shown(
+        &self,
+        partition: &Row,
+        sign: i64,
+        ctx: &mut StepContext<'_>,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), SqlError> {
         let Some(held) = self.partitions.get(partition) else { return Ok(()) };
         let rows = Partition::new(held, &self.directions);
         let mut columns = Vec::with_capacity(self.exprs.len());
@@ -203,7 +209,9 @@ impl<'a> Partition<'a> {
             _ => return Err(SqlError::new("22014", "argument of ntile must be greater than zero")),
         };
         let (size, extra) = (n / buckets, n % buckets);
-        let bucket = |i: usize| if i < extra * (size + 1) { i / (size + 1) } else { extra + (i - extra * (size + 1)) / size.max(1) };
+        let bucket = |i: usize| {
+            if i < extra * (size + 1) { i / (size + 1) } else { extra + (i - extra * (size + 1)) / size.max(1) }
+        };
         Ok((0..n).map(|i| Datum::Int(bucket(i) as i64 + 1)).collect())
     }
 
@@ -250,7 +258,12 @@ impl<'a> Partition<'a> {
     }
 
     /// Frames of successive rows only move forward, so rows enter and leave an accumulator once.
-    fn aggregated(&self, aggregate: &AggregateExpr, frame: &Frame, ctx: &mut StepContext<'_>) -> Result<Vec<Datum>, SqlError> {
+    fn aggregated(
+        &self,
+        aggregate: &AggregateExpr,
+        frame: &Frame,
+        ctx: &mut StepContext<'_>,
+    ) -> Result<Vec<Datum>, SqlError> {
         let mut accumulator = Accumulator::new(aggregate, false);
         let mut held = 0..0;
         let mut values = Vec::with_capacity(self.rows.len());
@@ -279,7 +292,14 @@ impl<'a> Partition<'a> {
     }
 
     /// The index of the first row inside (`is_start`) or after the frame.
-    fn bound(&self, frame: &Frame, bound: &FrameBound, row: usize, is_start: bool, ctx: &mut StepContext<'_>) -> Result<usize, SqlError> {
+    fn bound(
+        &self,
+        frame: &Frame,
+        bound: &FrameBound,
+        row: usize,
+        is_start: bool,
+        ctx: &mut StepContext<'_>,
+    ) -> Result<usize, SqlError> {
         let n = self.rows.len();
         let (offset, forward) = match bound {
             FrameBound::UnboundedPreceding => return Ok(0),
@@ -303,12 +323,18 @@ impl<'a> Partition<'a> {
         let Datum::Int(offset) = offset else {
             return Err(SqlError::new("22004", "frame offset must not be null"));
         };
-        let offset = usize::try_from(offset)
-            .map_err(|_| SqlError::new("22013", "frame offset must not be negative"))?;
+        let offset =
+            usize::try_from(offset).map_err(|_| SqlError::new("22013", "frame offset must not be negative"))?;
         if frame.unit == FrameUnit::Rows {
             let at = if forward { row.saturating_add(offset) } else { row.saturating_sub(offset) };
             let before_all = !forward && offset > row;
-            return Ok(if is_start { at.min(n) } else if before_all { 0 } else { at.saturating_add(1).min(n) });
+            return Ok(if is_start {
+                at.min(n)
+            } else if before_all {
+                0
+            } else {
+                at.saturating_add(1).min(n)
+            });
         }
         let group = self.groups[row];
         let wanted = if forward { group.checked_add(offset) } else { group.checked_sub(offset) };

@@ -199,6 +199,7 @@ pub(super) fn view_of(
         name: stored.name.clone(),
         plan: view_ddl::view_plan(create, catalog)?.plan,
         on_error: view_ddl::on_error(create.options.on_error),
+        parameters: Vec::new(),
         query: create.query.text.clone(),
         statement: stored.statement.clone(),
         created_ms: stored.created_ms,

@@ -72,7 +72,7 @@ impl SqlSession {
         let bound = self.bind(query, types)?;
         notices.extend(bound.notices.iter().cloned());
         if query.emit_changes {
-            let feed = self.follow_plan(&bound, &query.text, true, false).await?;
+            let feed = self.follow_plan(&bound, parameters, &query.text, (true, false)).await?;
             return Ok(Answer::Feed(feed));
         }
         Ok(Answer::Rows(self.run_plan(bound.plan, parameters).await?))
@@ -87,7 +87,9 @@ impl SqlSession {
     ) -> Result<Answer, SqlError> {
         match rows {
             RowsStatement::Query(query) => self.answer_query(query, parameters, types, notices).await,
-            RowsStatement::Subscribe(subscribe) => Ok(Answer::Feed(self.subscribe(subscribe, types, notices).await?)),
+            RowsStatement::Subscribe(subscribe) => {
+                Ok(Answer::Feed(self.subscribe(subscribe, parameters, types, notices).await?))
+            }
         }
     }
 
@@ -120,6 +122,7 @@ impl SqlSession {
     pub(super) async fn subscribe(
         &self,
         subscribe: &Subscribe,
+        parameters: Vec<Datum>,
         types: &[Option<Type>],
         notices: &mut Vec<Notice>,
     ) -> Result<Feed, SqlError> {
@@ -137,7 +140,7 @@ impl SqlSession {
                 };
                 // After a token, what is there already is what was missed.
                 let snapshot = subscribe.snapshot || subscribe.as_of.is_some();
-                self.follow_plan(&bound, text, snapshot, subscribe.progress).await
+                self.follow_plan(&bound, parameters, text, (snapshot, subscribe.progress)).await
             }
         }
     }
@@ -185,12 +188,14 @@ impl SqlSession {
         Ok(Followed::Query(self.bind(&only_query(&text)?, &[])?))
     }
 
-    async fn follow_plan(&self, bound: &Bound, text: &str, snapshot: bool, progress: bool) -> Result<Feed, SqlError> {
-        if !bound.parameters.is_empty() {
-            return Err(SqlError::unsupported("a parameter in a query that is followed")
-                .with_hint("Write the value into the query."));
-        }
-        let plan = maintained(&bound.plan)?;
+    async fn follow_plan(
+        &self,
+        bound: &Bound,
+        parameters: Vec<Datum>,
+        text: &str,
+        (snapshot, progress): (bool, bool),
+    ) -> Result<Feed, SqlError> {
+        let plan = maintained(&bound.plan, &parameters)?;
         let engine = self.engine();
         let interest = PlanInterest::new(engine.store(), &plan);
         let definition = Arc::new(ViewDefinition {
@@ -199,6 +204,7 @@ impl SqlSession {
             name: "(subscription)".to_owned(),
             plan,
             on_error: dataflow::OnError::Fail,
+            parameters,
             query: text.to_owned(),
             statement: text.to_owned(),
             created_ms: engine.clock().now_ms(),

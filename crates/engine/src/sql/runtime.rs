@@ -1,6 +1,7 @@
 //! The SQL half of an open database: the view runtime, the definitions, and the thread that counts
-//! streams' events and lets go of log that no stream keeps any longer.
+//! and logs streams' events and lets go of log that no stream keeps any longer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use store::{LogEntry, Store};
 use tokio::sync::oneshot;
-use views::{Definitions, StreamDefinition, Views, ViewsOptions};
+use views::{StreamDefinition, Views, ViewsOptions};
 
 use super::{definitions, interest};
 use crate::{Error, Result};
@@ -27,7 +28,25 @@ pub(super) struct StreamCounters {
     pub last_event_ms: i64,
 }
 
+/// Newest events that streams took in, kept for `change_stream_processing_log`.
+const PROCESSED_KEPT: usize = 20_000;
+
+/// One event that a stream took in. Times are microseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Processed {
+    pub db: String,
+    pub stream: String,
+    pub collection: String,
+    pub event_us: i64,
+    /// When it reached the stream's readers.
+    pub processed_us: i64,
+    /// What the stream's filter took.
+    pub duration_us: i64,
+    pub error: Option<String>,
+}
+
 type Counters = Arc<Mutex<FxHashMap<(String, String), StreamCounters>>>;
+type ProcessingLog = Arc<Mutex<VecDeque<Processed>>>;
 
 pub(crate) struct SqlRuntime {
     pub(super) views: Views,
@@ -37,6 +56,7 @@ pub(crate) struct SqlRuntime {
     /// Entries of the change log since the database was opened.
     pub(super) events: Arc<AtomicU64>,
     pub(super) counters: Counters,
+    pub(super) processed: ProcessingLog,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -65,13 +85,15 @@ impl SqlRuntime {
         let options = ViewsOptions { clock };
         let views = Views::open(store.clone(), hub.clone(), options, definitions).map_err(open_error)?;
         let counters = Counters::default();
-        let keeper = start_keeper(hub, views.clone(), Arc::clone(&counters))?;
+        let processed = ProcessingLog::default();
+        let keeper = start_keeper(hub, views.clone(), (Arc::clone(&counters), Arc::clone(&processed)))?;
         Ok(SqlRuntime {
             views,
             ddl: tokio::sync::Mutex::new(()),
             started_ms,
             events,
             counters,
+            processed,
             keeper: Mutex::new(Some(keeper)),
         })
     }
@@ -96,19 +118,24 @@ fn open_error(error: ::sql::SqlError) -> Error {
     Error::unavailable(format!("the SQL catalogue cannot be opened: {}", error.message))
 }
 
-fn start_keeper(hub: &Hub, views: Views, counters: Counters) -> Result<Keeper> {
+fn start_keeper(hub: &Hub, views: Views, tallies: (Counters, ProcessingLog)) -> Result<Keeper> {
     let (stop, stopped) = oneshot::channel();
     let log = hub.subscribe(LogFilter::everything_in(Scope::Cluster), None);
     let failed = |error: std::io::Error| Error::unavailable(format!("cannot start a thread for SQL: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
     let thread = std::thread::Builder::new()
         .name("sql-keeper".into())
-        .spawn(move || runtime.block_on(keep(log, &views, &counters, stopped)))
+        .spawn(move || runtime.block_on(keep(log, &views, &tallies, stopped)))
         .map_err(failed)?;
     Ok(Keeper { stop, thread })
 }
 
-async fn keep(mut log: LogSubscription, views: &Views, counters: &Counters, mut stopped: oneshot::Receiver<()>) {
+async fn keep(
+    mut log: LogSubscription,
+    views: &Views,
+    tallies: &(Counters, ProcessingLog),
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut repin = tokio::time::interval(REPIN_EVERY);
     loop {
         tokio::select! {
@@ -120,7 +147,7 @@ async fn keep(mut log: LogSubscription, views: &Views, counters: &Counters, mut 
                 }
             }
             batch = log.next(None) => match batch {
-                Ok(batch) => count(&batch.entries, &views.definitions(), counters),
+                Ok(batch) => count(&batch.entries, views, tallies),
                 Err(error) => {
                     tracing::error!(%error, "the change log cannot be read; streams' events are no longer counted");
                     return;
@@ -130,15 +157,33 @@ async fn keep(mut log: LogSubscription, views: &Views, counters: &Counters, mut 
     }
 }
 
-fn count(entries: &[LogEntry], definitions: &Definitions, counters: &Counters) {
-    for (key, stream) in &definitions.streams {
+fn count(entries: &[LogEntry], views: &Views, (counters, processed): &(Counters, ProcessingLog)) {
+    let clock = views.store().clock();
+    for (key, stream) in &views.definitions().streams {
         let mut found = StreamCounters::default();
         for entry in entries {
-            let mut ctx = dataflow::StepContext::at(entry.wall_ms.saturating_mul(1000));
-            if stream.takes(entry, &mut ctx).unwrap_or(false) {
-                found.events += 1;
-                found.last_event_ms = entry.wall_ms;
+            let began_us = clock.now_us();
+            let taken = stream.takes(entry, &mut dataflow::StepContext::at(entry.wall_ms.saturating_mul(1000)));
+            if matches!(taken, Ok(false)) {
+                continue;
             }
+            found.events += 1;
+            found.last_event_ms = entry.wall_ms;
+            let processed_us = clock.now_us();
+            let event = Processed {
+                db: stream.db.clone(),
+                stream: stream.name.clone(),
+                collection: entry.namespace.collection.to_string(),
+                event_us: entry.wall_ms.saturating_mul(1000),
+                processed_us,
+                duration_us: processed_us.saturating_sub(began_us).max(0),
+                error: taken.err().map(|error| error.message),
+            };
+            let mut processed = processed.lock();
+            if processed.len() >= PROCESSED_KEPT {
+                processed.pop_front();
+            }
+            processed.push_back(event);
         }
         if found.events > 0 {
             let mut counters = counters.lock();

@@ -244,7 +244,7 @@ impl SqlSession {
         match statement {
             Statement::Query(query) => Ok(outcome_of(self.answer_query(query, parameters, types, notices).await?)),
             Statement::Subscribe(subscribe) => {
-                Ok(Outcome::Stream { feed: self.subscribe(subscribe, types, notices).await? })
+                Ok(Outcome::Stream { feed: self.subscribe(subscribe, parameters, types, notices).await? })
             }
             Statement::Copy(copy) => {
                 let source = match self.answer(&copy.rows, parameters, types, notices).await? {

@@ -188,19 +188,19 @@ async fn a_query_reads_collections_streams_and_views() {
     database.insert(1, "new", 5).await;
     database.insert(2, "paid", 7).await;
     let sums = "SELECT status, count(*), sum(total) FROM orders GROUP BY status ORDER BY status";
-    assert_eq!(run(&mut session, sums).await, "new|1|5\npaid|1|7");
+    assert_eq!(run(&mut session, sums).await, "\"new\"|1|5\n\"paid\"|1|7");
     let events = "SELECT operation_type, full_document->>'status' FROM CHANGE_STREAM('s') ORDER BY change_id";
     assert_eq!(run(&mut session, events).await, "insert|new\ninsert|paid");
     let view = "CREATE MATERIALIZED VIEW v AS SELECT status, count(*) AS n FROM orders GROUP BY status";
     assert_eq!(run(&mut session, view).await, "CREATE MATERIALIZED VIEW");
     assert_eq!(run(&mut session, view).await, "42P07 relation \"v\" already exists");
     database.insert(3, "paid", 1).await;
-    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "new|1\npaid|2");
+    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "\"new\"|1\n\"paid\"|2");
     assert_eq!(run(&mut session, "SELECT current_database(), current_user").await, "shop|me");
     drop(session);
     let database = database.reopened();
     let mut session = database.session();
-    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "new|1\npaid|2");
+    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "\"new\"|1\n\"paid\"|2");
     assert!(run(&mut session, "DROP CHANGE STREAM s").await.starts_with("DROP"));
     database.db.close();
 }
@@ -236,12 +236,36 @@ async fn a_subscription_begins_with_the_rows_and_follows_them() {
     database.insert(1, "new", 5).await;
     run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT status, count(*) AS n FROM orders GROUP BY status").await;
     let mut followed = feed(&mut session, "SUBSCRIBE v").await;
-    assert_eq!(next(&mut followed).await, ["1|new|1"]);
+    assert_eq!(next(&mut followed).await, ["1|\"new\"|1"]);
     database.insert(2, "new", 5).await;
-    assert_eq!(next(&mut followed).await, ["-1|new|1", "1|new|2"]);
+    assert_eq!(next(&mut followed).await, ["-1|\"new\"|1", "1|\"new\"|2"]);
     let mut query = feed(&mut session, "SUBSCRIBE (SELECT total FROM orders WHERE total > 6)").await;
     database.insert(3, "paid", 7).await;
     assert_eq!(next(&mut query).await, ["1|7"]);
+    let text = "SUBSCRIBE (SELECT total FROM orders WHERE total > $1) WITH (snapshot = false)";
+    let parsed = parser::parse(text).unwrap();
+    let bound = session.execute(&parsed[0].statement, text, vec![Datum::Int(100)], &[Some(Type::Int4)]).await;
+    let Ok(Executed { outcome: Outcome::Stream { feed: mut bound }, .. }) = bound else { panic!("{bound:?}") };
+    database.insert(4, "paid", 99).await;
+    database.insert(5, "paid", 101).await;
+    assert_eq!(next(&mut bound).await, ["1|101"]);
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_query_resumes_after_a_token() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    let query = "SELECT full_document->>'_id' AS id FROM CHANGE_STREAM('s')";
+    let mut first = feed(&mut session, &format!("SUBSCRIBE ({query})")).await;
+    database.insert(1, "new", 1).await;
+    let rows = first.next().await.unwrap().unwrap();
+    let Datum::Text(token) = &rows[0][0] else { panic!("no token") };
+    drop(first);
+    database.insert(2, "new", 2).await;
+    let mut second = feed(&mut session, &format!("SUBSCRIBE ({query}) AS OF TOKEN '{token}'")).await;
+    assert_eq!(next(&mut second).await, ["1|2"]);
     database.db.close();
 }
 
@@ -289,6 +313,19 @@ async fn psql_lists_tables_and_views() {
         let query = psql_query(command);
         assert_eq!(run(&mut session, query).await, expected, "\\{command}");
     }
+    let found = run(&mut session, &psql_query("d_table_1").replace("^(t)$", "^(orders)$")).await;
+    let oid = found.strip_suffix("|public|orders").expect("\\d finds the collection");
+    for step in 2..=9 {
+        let query = psql_query(&format!("d_table_{step}")).replace("16384", oid);
+        let answer = run(&mut session, &query).await;
+        let expected = match step {
+            2 => "0|r|t|f|f|f|f|f|f||0||p|d|heap",
+            3 => "_id|jsonb||t|||\ndocument|jsonb||f|||",
+            4 => "orders__id_|t|t|f|t|||p|f|f|f|0",
+            _ => "",
+        };
+        assert_eq!(answer, expected, "step {step} of \\d orders");
+    }
     assert!(run(&mut session, psql_query("l")).await.contains("shop|headwater|UTF8"));
     let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'v'";
     assert_eq!(run(&mut session, columns).await, "status|jsonb");
@@ -299,4 +336,22 @@ async fn psql_lists_tables_and_views() {
 fn psql_query(command: &str) -> &'static str {
     let all = include_str!("tests/psql.sql");
     all.split("-- \\").find_map(|part| part.strip_prefix(command)?.strip_prefix('\n')).expect("a known command")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_processing_log_shows_what_streams_took_in() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders FILTER (full_document->>'status' = 'paid')").await;
+    database.insert(1, "new", 5).await;
+    database.insert(2, "paid", 7).await;
+    let query = "SELECT stream_name, collection_name, processed_successfully FROM change_stream_processing_log";
+    while run(&mut session, query).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(run(&mut session, query).await, "s|orders|t");
+    assert_eq!(run(&mut session, "SELECT stream_name, events, retention FROM change_streams").await, "s|1|7 days");
+    let maintained = format!("SUBSCRIBE ({query})");
+    assert!(run(&mut session, &maintained).await.starts_with("0A000 a maintained query over the system table"));
+    database.db.close();
 }

@@ -30,14 +30,14 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
         return Err(SqlError::new("42P02", "there is no parameter $1")
             .with_hint("A materialized view's query cannot have parameters."));
     }
-    let plan = maintained(&bound.plan)?;
+    let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
     Ok(ViewPlan { plan, notices: bound.notices })
 }
 
 /// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
 /// is a matter of who reads.
-pub(super) fn maintained(plan: &Arc<Plan>) -> Result<Arc<Plan>, SqlError> {
+pub(super) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
     if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
@@ -51,18 +51,26 @@ pub(super) fn maintained(plan: &Arc<Plan>) -> Result<Arc<Plan>, SqlError> {
                 Plan::Sort { input, keys } => (keys.clone(), input),
                 _ => (Vec::new(), input),
             };
-            let offset = count(offset.as_ref(), "OFFSET")?.unwrap_or(0);
-            let limit = count(limit.as_ref(), "LIMIT")?;
+            let offset = count(offset.as_ref(), "OFFSET", parameters)?.unwrap_or(0);
+            let limit = count(limit.as_ref(), "LIMIT", parameters)?;
             Ok(Arc::new(Plan::TopN { input: Arc::clone(input), partition: Vec::new(), order, offset, limit }))
         }
         Plan::Sort { input, .. } => Ok(Arc::clone(input)),
+        // Columns that only the order needs are left out above it.
+        Plan::Project { input, exprs, fields } if matches!(**input, Plan::Sort { .. } | Plan::Limit { .. }) => {
+            Ok(Arc::new(Plan::Project {
+                input: maintained(input, parameters)?,
+                exprs: exprs.clone(),
+                fields: fields.clone(),
+            }))
+        }
         _ => Ok(Arc::clone(plan)),
     }
 }
 
-fn count(expr: Option<&Expr>, clause: &str) -> Result<Option<u64>, SqlError> {
+fn count(expr: Option<&Expr>, clause: &str, parameters: &[Datum]) -> Result<Option<u64>, SqlError> {
     let Some(expr) = expr else { return Ok(None) };
-    let ctx = QueryContext { now_us: 0, time_zone: "UTC".to_owned(), parameters: Vec::new() };
+    let ctx = QueryContext { now_us: 0, time_zone: "UTC".to_owned(), parameters: parameters.to_vec() };
     match evaluate(expr, &ctx)? {
         Datum::Null => Ok(None),
         Datum::Int(n) if n >= 0 => Ok(Some(n as u64)),
@@ -166,6 +174,7 @@ pub(super) async fn create(
         name: name.clone(),
         plan: Arc::clone(&plan),
         on_error: on_error(create.options.on_error),
+        parameters: Vec::new(),
         query: create.query.text.clone(),
         statement: stored.statement.clone(),
         created_ms: stored.created_ms,

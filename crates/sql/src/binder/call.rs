@@ -1,6 +1,8 @@
 //! Function calls: which kind of function a name is, and the scalar ones.
 
-use sqlparser::ast::{self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments};
+use sqlparser::ast::{
+    self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+};
 
 use super::Binder;
 use super::operator::{Operand, is_name};
@@ -50,16 +52,8 @@ impl<'a> Call<'a> {
 
 /// Splits a call up. Arguments in FROM come the same way.
 pub(super) fn parts(function: &ast::Function) -> Result<Call<'_>> {
-    let ast::Function {
-        name,
-        uses_odbc_syntax,
-        parameters,
-        args,
-        within_group,
-        filter,
-        null_treatment,
-        over,
-    } = function;
+    let ast::Function { name, uses_odbc_syntax, parameters, args, within_group, filter, null_treatment, over } =
+        function;
     if *uses_odbc_syntax || *parameters != FunctionArguments::None {
         return Err(SqlError::unsupported("this form of a function call"));
     }
@@ -271,9 +265,8 @@ impl Binder<'_> {
             }
             "grouping" => self.bind_grouping(call, env).map(Some),
             "tumble" | "tumble_start" | "tumble_end" => self.bind_tumble(call, env).map(Some),
-            "hop" | "hop_start" | "hop_end" => Err(SqlError::unsupported("HOP outside FROM").with_hint(
-                "Windows that overlap give several rows: read FROM HOP(relation, time, slide, width).",
-            )),
+            "hop" | "hop_start" | "hop_end" => Err(SqlError::unsupported("HOP outside FROM")
+                .with_hint("Windows that overlap give several rows: read FROM HOP(relation, time, slide, width).")),
             _ => Ok(None),
         }
     }
@@ -320,10 +313,8 @@ impl Binder<'_> {
         for (n, arg) in call.args.iter().enumerate() {
             let (at, expr) = match arg {
                 Arg::Expr(expr) => (n, expr),
-                Arg::Named(name, expr) => {
-                    (NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len()), expr)
-                }
-                Arg::Star(_) => (NAMES.len(), &&ast::Expr::Wildcard(ast::helpers::attached_token::AttachedToken::empty())),
+                Arg::Named(name, expr) => (NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len()), expr),
+                Arg::Star(_) => return Err(SqlError::syntax("* is not allowed here")),
             };
             let slot = args.get(at).map(|slot| slot.ty.clone());
             let Some(ty) = slot else {
@@ -345,9 +336,7 @@ impl Binder<'_> {
                 "current_database" | "current_catalog" => name(self.catalog.database()),
                 "current_schema" => name(&session.schema),
                 "current_user" | "session_user" | "current_role" | "user" => name(&session.user),
-                "pg_backend_pid" => {
-                    Some(Expr::literal(Datum::Int(i64::from(session.backend_pid)), Type::Int4))
-                }
+                "pg_backend_pid" => Some(Expr::literal(Datum::Int(i64::from(session.backend_pid)), Type::Int4)),
                 "version" => Some(Expr::literal(Datum::text(session.version.as_str()), Type::Text)),
                 "inet_client_addr" | "inet_server_addr" => null(Type::Text),
                 "inet_client_port" | "inet_server_port" => null(Type::Int4),

@@ -69,7 +69,11 @@ impl Binder<'_> {
             && text.parse::<u32>().is_err()
         {
             let text = placed(Datum::text(text), Type::Text);
-            return Ok(Expr { kind: ExprKind::Cast { input: Box::new(text), explicit: true }, ty: to.clone(), position });
+            return Ok(Expr {
+                kind: ExprKind::Cast { input: Box::new(text), explicit: true },
+                ty: to.clone(),
+                position,
+            });
         }
         let base = cast::base(to);
         let datum = match self.parse_literal(text, &base) {
@@ -107,9 +111,8 @@ impl Binder<'_> {
     }
 
     pub(super) fn common_type(&self, types: &[Type], construct: &str) -> Result<Type> {
-        cast::common_type_for(construct, types).or_else(|e| {
-            if types.contains(&Type::Json) { Ok(Type::Json) } else { Err(e) }
-        })
+        cast::common_type_for(construct, types)
+            .or_else(|e| if types.contains(&Type::Json) { Ok(Type::Json) } else { Err(e) })
     }
 
     pub(super) fn unified(&mut self, expr: Expr, ty: &Type) -> Result<Expr> {
@@ -127,7 +130,12 @@ impl Binder<'_> {
         if let ExprKind::Literal(Datum::Text(text)) = &expr.kind {
             return Ok(Expr { kind: ExprKind::Literal(json_string(text)), ty: Type::Json, position: expr.position });
         }
-        self.call("to_jsonb", vec![expr])
+        let constant = matches!(expr.kind, ExprKind::Literal(_)) && !expr.ty.is_temporal();
+        let json = self.call("to_jsonb", vec![expr])?;
+        match constant.then(|| json.eval(&[], &self.constant_context())) {
+            Some(Ok(datum)) => Ok(Expr { kind: ExprKind::Literal(datum), ..json }),
+            _ => Ok(json),
+        }
     }
 
     /// A function of the registry over bound arguments.

@@ -25,12 +25,7 @@ use crate::types::Type;
 
 /// Joins `inner`, which may refer to `outer`'s columns at level 1. `on` is over the outer columns
 /// followed by the inner ones. The output is both sides' columns (Semi, Anti: the outer ones).
-pub(super) fn dependent_join(
-    outer: Arc<Plan>,
-    inner: Arc<Plan>,
-    kind: JoinKind,
-    on: Vec<Expr>,
-) -> Result<Arc<Plan>> {
+pub(super) fn dependent_join(outer: Arc<Plan>, inner: Arc<Plan>, kind: JoinKind, on: Vec<Expr>) -> Result<Arc<Plan>> {
     let kind = if kind == JoinKind::Single && at_most_one_row(&inner) { JoinKind::Left } else { kind };
     if !edit::is_correlated(&inner) {
         let inner = shift_levels(&inner, 1, -1);
@@ -165,7 +160,10 @@ fn split_equality(condition: &Expr) -> Option<(Expr, Expr, bool)> {
 pub(crate) fn compatible_keys(a: &Type, b: &Type) -> bool {
     (a.is_integer() && b.is_integer())
         || (a.is_text() && b.is_text())
-        || matches!((a, b), (Type::Numeric(_), Type::Numeric(_)) | (Type::Float4 | Type::Float8, Type::Float4 | Type::Float8))
+        || matches!(
+            (a, b),
+            (Type::Numeric(_), Type::Numeric(_)) | (Type::Float4 | Type::Float8, Type::Float4 | Type::Float8)
+        )
 }
 
 fn pull(plan: &Arc<Plan>) -> Option<Pulled> {
@@ -455,9 +453,7 @@ impl Domain {
     /// Both sides have the same domain values at these offsets.
     fn equal(&self, left: usize, right: usize) -> Vec<JoinKey> {
         let column = |offset: usize, n: usize| Expr::column(offset + n, self.plan.fields()[n].ty.clone());
-        (0..self.width())
-            .map(|n| JoinKey { left: column(left, n), right: column(right, n), null_safe: true })
-            .collect()
+        (0..self.width()).map(|n| JoinKey { left: column(left, n), right: column(right, n), null_safe: true }).collect()
     }
 }
 

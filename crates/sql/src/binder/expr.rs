@@ -119,8 +119,16 @@ impl Binder<'_> {
             }
             Array(array) => self.bind_array(array, env),
             Function(function) => self.bind_function(function, env),
-            AtTimeZone { .. } | Extract { .. } | Ceil { .. } | Floor { .. } | Position { .. } | Substring { .. }
-            | Trim { .. } | Overlay { .. } | Collate { .. } | IsNormalized { .. } => self.bind_special(ast, env),
+            AtTimeZone { .. }
+            | Extract { .. }
+            | Ceil { .. }
+            | Floor { .. }
+            | Position { .. }
+            | Substring { .. }
+            | Trim { .. }
+            | Overlay { .. }
+            | Collate { .. }
+            | IsNormalized { .. } => self.bind_special(ast, env),
             GroupingSets(_) | Cube(_) | Rollup(_) => {
                 Err(SqlError::syntax("grouping operations are only allowed in GROUP BY"))
             }
@@ -322,9 +330,7 @@ impl Binder<'_> {
             ExprKind::Call { args, .. } => {
                 let mut args = args.into_iter();
                 match (args.next(), args.next()) {
-                    (Some(a), Some(b)) => {
-                        Ok(Expr::new(ExprKind::NotDistinct(Box::new(a), Box::new(b)), Type::Bool))
-                    }
+                    (Some(a), Some(b)) => Ok(Expr::new(ExprKind::NotDistinct(Box::new(a), Box::new(b)), Type::Bool)),
                     _ => Err(SqlError::internal("an equality without operands")),
                 }
             }

@@ -166,8 +166,9 @@ impl Binder<'_> {
                 let first = named.next();
                 if let Some(item) = first {
                     if named.any(|other| !marks::same(&other.expr, &item.expr)) {
-                        return Err(SqlError::new("42702", format!("GROUP BY \"{name}\" is ambiguous"))
-                            .at(self.at(ident.span)));
+                        return Err(
+                            SqlError::new("42702", format!("GROUP BY \"{name}\" is ambiguous")).at(self.at(ident.span))
+                        );
                     }
                     return self.item_expr(item);
                 }
@@ -357,7 +358,7 @@ impl Grouped<'_> {
             && let Some(Ref::Local(column)) = marks::reference(document)
             && self.scope.relations.iter().any(|relation| relation.open == Some(column))
         {
-            self.column(column, &Type::Json, expr, Some(&key.to_string()))?;
+            self.column(column, &Type::Json, expr, Some(&**key))?;
         }
         let mut result = Ok(());
         expr.for_each_child_mut(&mut |child| {

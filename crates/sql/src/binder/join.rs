@@ -56,7 +56,12 @@ struct Condition {
 }
 
 impl Binder<'_> {
-    pub(super) fn join<'p>(&mut self, left: Option<Side<'p>>, right: Side<'p>, kind: &JoinType<'_>) -> Result<Side<'p>> {
+    pub(super) fn join<'p>(
+        &mut self,
+        left: Option<Side<'p>>,
+        right: Side<'p>,
+        kind: &JoinType<'_>,
+    ) -> Result<Side<'p>> {
         let Some(left) = left else { return Ok(right) };
         let width = left.plan.fields().len();
         let (scope, condition) = self.combine_sides(left.scope, right.scope, width, kind)?;
@@ -77,7 +82,12 @@ impl Binder<'_> {
     }
 
     /// The right side reads columns of the left one.
-    pub(super) fn lateral_join<'p>(&mut self, left: Side<'p>, right: Side<'p>, kind: &JoinType<'_>) -> Result<Side<'p>> {
+    pub(super) fn lateral_join<'p>(
+        &mut self,
+        left: Side<'p>,
+        right: Side<'p>,
+        kind: &JoinType<'_>,
+    ) -> Result<Side<'p>> {
         let join_kind = kind.kind();
         if matches!(join_kind, JoinKind::Right | JoinKind::Full) && edit::is_correlated(&right.plan) {
             return Err(SqlError::new("42P10", "invalid reference to FROM-clause entry on the left of this join")
@@ -115,11 +125,8 @@ impl Binder<'_> {
         for name in names.iter().flatten() {
             let (a, b) = (using_column(&left, name, "left")?, using_column(&right, name, "right")?);
             let b = marks::shifted(&b, width);
-            let test = self.compare(
-                Operand { expr: a.clone(), named: true },
-                "=",
-                Operand { expr: b.clone(), named: true },
-            )?;
+            let test =
+                self.compare(Operand { expr: a.clone(), named: true }, "=", Operand { expr: b.clone(), named: true })?;
             condition.on.push(test);
             condition.using.push((name.clone(), a, b));
         }
@@ -199,4 +206,3 @@ fn merged<'p>(mut scope: Scope<'p>, using: Vec<(String, Expr, Expr)>, kind: Join
     scope.columns = columns;
     scope
 }
-

@@ -20,7 +20,9 @@ impl Binder<'_> {
         match value {
             Number(digits, false) => self.number(digits),
             Number(_, true) => Err(SqlError::unsupported("a number with the suffix L")),
-            SingleQuotedString(text) | EscapedStringLiteral(text) | UnicodeStringLiteral(text)
+            SingleQuotedString(text)
+            | EscapedStringLiteral(text)
+            | UnicodeStringLiteral(text)
             | NationalStringLiteral(text) => Ok(Expr::literal(Datum::text(text.as_str()), Type::Unknown)),
             DollarQuotedString(quoted) => Ok(Expr::literal(Datum::text(quoted.value.as_str()), Type::Unknown)),
             Boolean(b) => Ok(Expr::literal(Datum::Bool(*b), Type::Bool)),
@@ -84,7 +86,8 @@ impl Binder<'_> {
 
     /// `INTERVAL '1' DAY`: the unit is that of a bare number.
     pub(super) fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
-        let ast::Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } = interval;
+        let ast::Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } =
+            interval;
         if leading_precision.is_some() || fractional_seconds_precision.is_some() {
             return Err(SqlError::unsupported("interval precision"));
         }

@@ -19,7 +19,10 @@ pub(super) enum Ref {
     /// A column of the input row.
     Local(usize),
     /// A column of the query `level` (from 1) levels out.
-    Outer { level: usize, column: usize },
+    Outer {
+        level: usize,
+        column: usize,
+    },
     /// The n-th entry of the query's lists, see `select::State`.
     Aggregate(usize),
     Window(usize),
@@ -107,12 +110,6 @@ pub(super) fn for_each_ref(expr: &Expr, visit: &mut dyn FnMut(Ref)) {
     });
 }
 
-pub(super) fn has_outer(expr: &Expr) -> bool {
-    let mut found = false;
-    for_each_ref(expr, &mut |r| found |= matches!(r, Ref::Outer { .. }));
-    found
-}
-
 pub(super) fn has_level(expr: &Expr, wanted: usize) -> bool {
     let mut found = false;
     for_each_ref(expr, &mut |r| found |= matches!(r, Ref::Outer { level, .. } if level == wanted));
@@ -142,9 +139,7 @@ pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
         Cast { input, .. } | Not(input) | IsNull(input) => vec![input],
         And(list) | Or(list) | Coalesce(list) | Array(list) | Record(list) => list.iter().collect(),
         NotDistinct(a, b) => vec![a, b],
-        Case { branches, otherwise } => {
-            branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect()
-        }
+        Case { branches, otherwise } => branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect(),
         InList { input, list, .. } => std::iter::once(&**input).chain(list).collect(),
         Quantified { input, array, .. } => vec![input, array],
         Subscript { array, index } => vec![array, index],

@@ -38,9 +38,6 @@ mod subquery;
 mod table_function;
 mod window;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -153,7 +150,12 @@ pub fn bind_filter(
 }
 
 /// Binds an expression that reads no row, such as EXECUTE's arguments.
-pub fn bind_constant(expr: &Predicate, ty: Option<&Type>, catalog: &dyn Catalog, options: &BindOptions) -> Result<Expr> {
+pub fn bind_constant(
+    expr: &Predicate,
+    ty: Option<&Type>,
+    catalog: &dyn Catalog,
+    options: &BindOptions,
+) -> Result<Expr> {
     let mut binder = Binder::new(catalog, options, expr.source.clone());
     let scope = Scope::default();
     let mut state = select::State::default();

@@ -2,8 +2,8 @@
 //!
 //! # JSON operands
 //! A document's field has no declared type, so beside a typed operand it takes that operand's:
-//! - comparison with text, numbers and booleans compares JSON values (`to_jsonb` of the other side),
-//!   so that a document whose field has another type simply does not match;
+//! - comparison with text, numbers and booleans compares JSON values (`to_jsonb` of the other side) in
+//!   jsonb's order, so that a document whose field has another type is no error;
 //! - with dates, times, intervals and UUIDs the field is converted;
 //! - a string literal means a JSON string beside a plain name (`status = 'paid'`), unless it is
 //!   spelled as an object, array or quoted string; beside an explicit `->` it is JSON text as in
@@ -11,7 +11,6 @@
 //! - arithmetic converts to numeric, LIKE and regular expressions to text.
 
 use sqlparser::ast::{self, BinaryOperator, UnaryOperator};
-use sqlparser::tokenizer::{Location, Span};
 
 use super::Binder;
 use super::scope::Origin;
@@ -158,6 +157,14 @@ impl Binder<'_> {
     // ---- unary ---------------------------------------------------------------------------------
 
     pub(super) fn unary(&mut self, op: &UnaryOperator, ast: &ast::Expr, env: &mut Env<'_, '_>) -> Result<Expr> {
+        // In PostgreSQL a sign binds tighter than `^`: -2 ^ 2 is 4. The grammar has it the other way.
+        if let (UnaryOperator::Minus | UnaryOperator::Plus, ast::Expr::BinaryOp { left, op: power, right }) = (op, ast)
+            && *power == BinaryOperator::PGExp
+        {
+            let base = Operand { expr: self.unary(op, left, env)?, named: false };
+            let exponent = self.operand(right, env)?;
+            return self.combine(base, "^", exponent);
+        }
         let symbol = match op {
             UnaryOperator::Not => {
                 let expr = self.bind_expr(ast, env)?;
@@ -436,9 +443,4 @@ pub(super) fn symbol(op: &BinaryOperator) -> Result<String> {
         }
     };
     Ok(if known == "!=" { "<>".into() } else { known })
-}
-
-/// A span's end, for operators after it.
-pub(super) fn no_span() -> Span {
-    Span::new(Location { line: 0, column: 0 }, Location { line: 0, column: 0 })
 }

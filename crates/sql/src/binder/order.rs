@@ -127,8 +127,9 @@ impl Binder<'_> {
                 let mut named = items.iter().enumerate().filter(|(_, item)| item.name == name);
                 if let Some((n, item)) = named.next() {
                     if named.any(|(_, other)| !marks::same(&other.expr, &item.expr)) {
-                        return Err(SqlError::new("42702", format!("{clause} \"{name}\" is ambiguous"))
-                            .at(self.at(ident.span)));
+                        return Err(
+                            SqlError::new("42702", format!("{clause} \"{name}\" is ambiguous")).at(self.at(ident.span))
+                        );
                     }
                     return Ok(Source::Output(n));
                 }
@@ -153,7 +154,12 @@ impl Binder<'_> {
     }
 
     /// ORDER BY of a set operation: names and ordinals of its output only.
-    pub(super) fn order_output(&mut self, keys: &[ast::OrderByExpr], names: &[String], plan: &Plan) -> Result<Vec<SortKey>> {
+    pub(super) fn order_output(
+        &mut self,
+        keys: &[ast::OrderByExpr],
+        names: &[String],
+        plan: &Plan,
+    ) -> Result<Vec<SortKey>> {
         keys.iter()
             .map(|key| {
                 let (descending, nulls_first) = direction(key)?;
@@ -177,9 +183,7 @@ impl Binder<'_> {
                 let Some(n) = n else {
                     return Err(SqlError::new("0A000", "invalid UNION/INTERSECT/EXCEPT ORDER BY clause")
                         .with_detail("Only result column names can be used, not expressions or functions.")
-                        .with_hint(
-                            "Add the expression/function to every SELECT, or move the UNION into a FROM clause.",
-                        )
+                        .with_hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause.")
                         .at(position));
                 };
                 let expr = Expr::column(n, plan.fields()[n].ty.clone());
@@ -228,7 +232,9 @@ impl Binder<'_> {
         let mut state = State::default();
         let mut env = Env::new(&scope, Clause::Limit, &mut state);
         let expr = self.bind_expr(ast, &mut env).map_err(|e| match e.code {
-            "42703" => SqlError::new("42P10", format!("argument of {clause} must not contain variables")).at(e.position),
+            "42703" => {
+                SqlError::new("42P10", format!("argument of {clause} must not contain variables")).at(e.position)
+            }
             _ => e,
         })?;
         let expr = self.explicit_count(expr, clause)?;
@@ -282,7 +288,12 @@ impl Binder<'_> {
     }
 
     /// ORDER BY and LIMIT of a subquery: which rows it has.
-    pub(super) fn limit_rows(&mut self, ordered: Ordered, limit: Option<Expr>, offset: Option<Expr>) -> Result<Ordered> {
+    pub(super) fn limit_rows(
+        &mut self,
+        ordered: Ordered,
+        limit: Option<Expr>,
+        offset: Option<Expr>,
+    ) -> Result<Ordered> {
         let count = |expr: &Option<Expr>| match expr.as_ref().map(|e| &e.kind) {
             None => Ok(None),
             Some(ExprKind::Literal(Datum::Int(n))) => Ok(Some(n.unsigned_abs())),

@@ -46,8 +46,9 @@ impl Binder<'_> {
         let ctes = self.ctes.len();
         let (ordered, limit, offset) = self.bind_parts(query, None)?;
         self.ctes.truncate(ctes);
-        let bound = self.present(ordered, limit, offset)?;
-        self.known(bound)
+        let Ordered { bound, order } = ordered;
+        let ordered = Ordered { bound: self.known(bound)?, order };
+        self.present(ordered, limit, offset)
     }
 
     /// A query inside another one.
@@ -147,12 +148,7 @@ impl Binder<'_> {
         Ok(Some(bound))
     }
 
-    fn bind_body(
-        &mut self,
-        body: &SetExpr,
-        keys: &[ast::OrderByExpr],
-        parent: Option<&Scope<'_>>,
-    ) -> Result<Ordered> {
+    fn bind_body(&mut self, body: &SetExpr, keys: &[ast::OrderByExpr], parent: Option<&Scope<'_>>) -> Result<Ordered> {
         match body {
             SetExpr::Select(select) => self.bind_select(select, keys, parent),
             SetExpr::Query(query) => {
@@ -236,8 +232,7 @@ impl Binder<'_> {
             .map(|(a, b)| self.common_type(&[a.ty.clone(), b.ty.clone()], name))
             .collect::<Result<Vec<_>>>()?;
         let (l, r) = (self.with_types(left.plan, &types)?, self.with_types(right.plan, &types)?);
-        let fields: Vec<Field> =
-            left.names.iter().zip(types).map(|(name, ty)| Field::new(name.clone(), ty)).collect();
+        let fields: Vec<Field> = left.names.iter().zip(types).map(|(name, ty)| Field::new(name.clone(), ty)).collect();
         let origins = left.origins.iter().zip(&right.origins).map(|(a, b)| if a == b { *a } else { Origin::Any });
         Ok(Bound {
             plan: Arc::new(Plan::SetOp { operation, all, left: l, right: r, fields }),
@@ -292,7 +287,8 @@ impl Binder<'_> {
         for (n, column) in columns.iter_mut().enumerate() {
             let name = format!("column{}", n + 1);
             // A lone row's literals may still take a type from a set operation around it.
-            if column.iter().all(|e| e.ty == Type::Unknown && matches!(e.kind, ExprKind::Literal(_))) && rows.len() == 1 {
+            if column.iter().all(|e| e.ty == Type::Unknown && matches!(e.kind, ExprKind::Literal(_))) && rows.len() == 1
+            {
                 fields.push(Field::new(name, Type::Unknown));
                 continue;
             }
@@ -300,9 +296,8 @@ impl Binder<'_> {
             *column = unified;
             fields.push(Field::new(name, ty));
         }
-        let mut rows: Vec<Vec<Expr>> = (0..rows.len())
-            .map(|r| columns.iter().map(|column| column[r].clone()).collect())
-            .collect();
+        let mut rows: Vec<Vec<Expr>> =
+            (0..rows.len()).map(|r| columns.iter().map(|column| column[r].clone()).collect()).collect();
         let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
         let plan = match &mut rows[..] {
             [row] => {

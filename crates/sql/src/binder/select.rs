@@ -135,7 +135,7 @@ impl Binder<'_> {
 
         let aggregated =
             grouping.present || having.is_some() || !state.aggregates.is_empty() || !state.groupings.is_empty();
-        let key = self.output_key(&plan, &scope, &items, aggregated.then_some(&grouping), &state);
+        let key = self.output_key(&scope, &items, aggregated.then_some(&grouping), &state);
         if aggregated {
             let mut exprs: Vec<&mut Expr> = items.iter_mut().map(|item| &mut item.expr).collect();
             exprs.extend(having.iter_mut());
@@ -217,7 +217,9 @@ impl Binder<'_> {
         for item in projection {
             match item {
                 SelectItem::UnnamedExpr(ast) => items.push(self.bind_item(ast, None, env)?),
-                SelectItem::ExprWithAlias { expr, alias } => items.push(self.bind_item(expr, Some(fold(alias)), env)?),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    items.push(self.bind_item(expr, Some(fold(alias)), env)?)
+                }
                 SelectItem::ExprWithAliases { .. } => return Err(SqlError::unsupported("several aliases")),
                 SelectItem::Wildcard(options) => {
                     refuse_wildcard_options(options)?;
@@ -396,15 +398,7 @@ impl Binder<'_> {
     }
 
     /// The output columns that determine a row, where that is known.
-    fn output_key(
-        &self,
-        plan: &Arc<Plan>,
-        scope: &Scope<'_>,
-        items: &[Item],
-        grouping: Option<&Grouping>,
-        state: &State,
-    ) -> Vec<usize> {
-        let _ = plan;
+    fn output_key(&self, scope: &Scope<'_>, items: &[Item], grouping: Option<&Grouping>, state: &State) -> Vec<usize> {
         let at = |wanted: &Expr| items.iter().position(|item| marks::same(&item.expr, wanted));
         if !state.set_returning.is_empty() {
             return vec![];
@@ -416,9 +410,7 @@ impl Binder<'_> {
                 [relation] if !relation.key.is_empty() => relation
                     .key
                     .iter()
-                    .map(|k| {
-                        items.iter().position(|item| marks::reference(&item.expr) == Some(Ref::Local(*k)))
-                    })
+                    .map(|k| items.iter().position(|item| marks::reference(&item.expr) == Some(Ref::Local(*k))))
                     .collect(),
                 _ => None,
             },
@@ -562,9 +554,7 @@ pub(super) fn output_name(ast: &ast::Expr) -> Option<String> {
         Cast { expr, data_type, .. } => output_name(expr).or_else(|| Some(type_name(data_type))),
         TypedString(typed) => Some(type_name(&typed.data_type)),
         Interval(_) => Some("interval".into()),
-        Case { else_result, .. } => {
-            else_result.as_deref().and_then(output_name).or_else(|| Some("case".into()))
-        }
+        Case { else_result, .. } => else_result.as_deref().and_then(output_name).or_else(|| Some("case".into())),
         Exists { .. } => Some("exists".into()),
         Array(_) => Some("array".into()),
         Tuple(_) => Some("row".into()),

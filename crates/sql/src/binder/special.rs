@@ -77,13 +77,7 @@ impl Binder<'_> {
         }
     }
 
-    fn rounding(
-        &mut self,
-        name: &str,
-        expr: &ast::Expr,
-        field: &CeilFloorKind,
-        env: &mut Env<'_, '_>,
-    ) -> Result<Expr> {
+    fn rounding(&mut self, name: &str, expr: &ast::Expr, field: &CeilFloorKind, env: &mut Env<'_, '_>) -> Result<Expr> {
         match field {
             CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => {
                 let value = self.bind_expr(expr, env)?;

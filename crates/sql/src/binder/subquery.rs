@@ -38,10 +38,9 @@ pub(super) struct Pending {
 impl Binder<'_> {
     fn allow_subquery(&self, env: &Env<'_, '_>) -> Result<()> {
         match env.clause {
-            Clause::Filter | Clause::Limit => Err(SqlError::new(
-                "0A000",
-                format!("a subquery in {} is not supported", env.clause.name()),
-            )),
+            Clause::Filter | Clause::Limit => {
+                Err(SqlError::new("0A000", format!("a subquery in {} is not supported", env.clause.name())))
+            }
             _ => Ok(()),
         }
     }
@@ -152,7 +151,8 @@ impl Binder<'_> {
             values.push(value);
         }
         let test = self.compare_pairs(pairs, op)?;
-        let (function, decisive) = if all { (AggregateFunction::BoolAnd, false) } else { (AggregateFunction::BoolOr, true) };
+        let (function, decisive) =
+            if all { (AggregateFunction::BoolAnd, false) } else { (AggregateFunction::BoolOr, true) };
         let folded = grand_total(
             bound.plan,
             vec![
@@ -356,4 +356,3 @@ fn grand_total(input: Arc<Plan>, aggregates: Vec<AggregateExpr>) -> Arc<Plan> {
     let fields = aggregates.iter().map(|a| Field::new("?column?", a.ty.clone())).collect();
     Arc::new(Plan::Aggregate { input, groups: vec![], sets: vec![vec![]], aggregates, fields })
 }
-

@@ -137,7 +137,8 @@ impl Binder<'_> {
             })
             .collect();
         if exprs.len() != expected || args.len() != expected {
-            let usage = if name == "hop" { "HOP(relation, time, slide, width)" } else { "TUMBLE(relation, time, width)" };
+            let usage =
+                if name == "hop" { "HOP(relation, time, slide, width)" } else { "TUMBLE(relation, time, width)" };
             return Err(SqlError::new("42883", format!("wrong number of arguments for {name}"))
                 .with_hint(format!("Use {usage}.")));
         }
@@ -193,10 +194,12 @@ impl Binder<'_> {
                 let (bound, _, name) = self.bind_relation(&ast::ObjectName::from(idents.clone()), parent)?;
                 Ok((bound, name))
             }
-            ast::Expr::Function(function) if function_name(&function.name)? == "change_stream" => match &function.args {
-                FunctionArguments::List(list) => Ok((self.change_stream(&list.args)?, "change_stream".into())),
-                _ => Err(SqlError::syntax("CHANGE_STREAM takes the name of a stream")),
-            },
+            ast::Expr::Function(function) if function_name(&function.name)? == "change_stream" => {
+                match &function.args {
+                    FunctionArguments::List(list) => Ok((self.change_stream(&list.args)?, "change_stream".into())),
+                    _ => Err(SqlError::syntax("CHANGE_STREAM takes the name of a stream")),
+                }
+            }
             ast::Expr::Subquery(query) => {
                 let ordered = self.bind_query(query, parent)?;
                 Ok((self.known(ordered.without_order())?, "subquery".into()))
@@ -250,8 +253,11 @@ impl Binder<'_> {
             JoinKind::Left => self.joins_on_true(kind)?,
             _ => false,
         };
-        if !direct || !state.subqueries.is_empty() {
-            return self.rows_beside(left, name, bound, state, (ordinality, alias), kind, parent);
+        if !state.subqueries.is_empty() {
+            return Err(SqlError::unsupported("a subquery as an argument of a function in FROM"));
+        }
+        if !direct {
+            return self.rows_beside(left, name, bound, (ordinality, alias), kind, parent);
         }
         let outer = kind.kind() == JoinKind::Left;
         let (function_plan, columns) = self.flat_map(plan, name, bound, ordinality, outer)?;
@@ -285,20 +291,16 @@ impl Binder<'_> {
         })
     }
 
-    /// The function as a right side of its own, for joins with conditions and arguments with subqueries.
+    /// The function as a right side of its own, for joins with conditions.
     fn rows_beside<'p>(
         &mut self,
         left: Option<Side<'p>>,
         name: &str,
         mut args: Vec<Expr>,
-        state: State,
         (ordinality, alias): (bool, Option<&ast::TableAlias>),
         kind: &JoinType<'_>,
         parent: Option<&'p Scope<'p>>,
     ) -> Result<Side<'p>> {
-        if !state.subqueries.is_empty() {
-            return Err(SqlError::unsupported("a subquery as an argument of a function in FROM"));
-        }
         let correlated = left.is_some();
         if correlated {
             args.iter_mut().for_each(|arg| marks::raise(arg, 1));
@@ -392,4 +394,3 @@ fn string(expr: &ast::Expr) -> Result<String> {
         _ => Err(SqlError::syntax("a string literal is expected here")),
     }
 }
-

@@ -66,7 +66,8 @@ impl Binder<'_> {
             return Ok((function, args, None, ty));
         }
         if !aggregates::exists(&call.name) {
-            let message = format!("OVER specified, but {} is not a window function nor an aggregate function", call.name);
+            let message =
+                format!("OVER specified, but {} is not a window function nor an aggregate function", call.name);
             return Err(SqlError::new("42809", message));
         }
         let bound = self.aggregate_parts(call, env, Clause::Window)?;

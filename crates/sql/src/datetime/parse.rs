@@ -93,6 +93,11 @@ pub fn time(text: &str, now_us: i64, time_zone: &str) -> Result<i64> {
     if text.trim().eq_ignore_ascii_case("allballs") {
         return Ok(0);
     }
+    // Bare digits are a date elsewhere.
+    let trimmed = text.trim();
+    if trimmed.len() >= 4 && trimmed.bytes().all(|b| b.is_ascii_digit()) {
+        return read_clock(trimmed).map_err(|f| error(f, "time", text));
+    }
     let parsed = parse(text, now_us, time_zone).map_err(|f| error(f, "time", text))?;
     match parsed.special {
         Some(Special::Now) => Ok(zone::to_local(now_us, time_zone)?.rem_euclid(DAY_US)),

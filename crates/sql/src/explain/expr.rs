@@ -65,7 +65,9 @@ fn write(expr: &Expr, fields: &[Field]) -> (String, Binding) {
         Parameter(index) => (format!("${}", index + 1), Binding::Atom),
         Now => ("now()".into(), Binding::Atom),
         Call { function, args } => call(function.name, args, fields),
-        Cast { input, .. } => (format!("{}::{}", inner(input, Binding::Subscript), type_to_sql(&expr.ty)), Binding::Subscript),
+        Cast { input, .. } => {
+            (format!("{}::{}", inner(input, Binding::Subscript), type_to_sql(&expr.ty)), Binding::Subscript)
+        }
         And(list) => (joined(list, fields, " AND ", Binding::Not), Binding::And),
         Or(list) => (joined(list, fields, " OR ", Binding::And), Binding::Or),
         Not(operand) => match &operand.kind {
@@ -202,7 +204,9 @@ pub(super) fn aggregate_to_sql(aggregate: &AggregateExpr, fields: &[Field]) -> S
     let ordered_set = crate::aggregates::is_ordered_set(aggregate.function);
     let mut text = match aggregate.order_by.is_empty() {
         true => format!("{name}({distinct}{args})"),
-        false if ordered_set => format!("{name}({args}) WITHIN GROUP (ORDER BY {})", sort_keys(&aggregate.order_by, fields)),
+        false if ordered_set => {
+            format!("{name}({args}) WITHIN GROUP (ORDER BY {})", sort_keys(&aggregate.order_by, fields))
+        }
         false => format!("{name}({distinct}{args} ORDER BY {})", sort_keys(&aggregate.order_by, fields)),
     };
     if let Some(filter) = &aggregate.filter {

@@ -17,6 +17,7 @@ pub(super) fn register(r: &mut Registry) {
     zones(r);
     making(r);
     misc(r);
+    super::datetime_text::register(r);
 }
 
 fn boxed(value: Interval) -> Datum {

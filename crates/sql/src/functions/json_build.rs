@@ -61,7 +61,7 @@ fn build_object(args: &[Datum], types: Types<'_>, ctx: &EvalContext<'_>) -> Resu
 
 fn object_key(key: &Datum, ty: &Type, index: usize, ctx: &EvalContext<'_>) -> Result<String> {
     match key {
-        Datum::Null => Err(SqlError::new("22004", format!("argument {}: key must not be null", index + 1))),
+        Datum::Null => Err(SqlError::new("22023", format!("argument {}: key must not be null", index + 1))),
         Datum::Array(_) | Datum::Record(_) => {
             Err(SqlError::new("22023", "key value must be scalar, not array, composite, or json"))
         }

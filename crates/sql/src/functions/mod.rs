@@ -17,12 +17,15 @@
 
 mod array;
 mod datetime;
+mod datetime_text;
 pub mod encoding;
 pub mod json;
 mod json_build;
+mod json_edit;
 mod json_path;
 mod json_read;
 mod math;
+mod number_format;
 mod operators;
 mod pattern;
 mod resolve;
@@ -196,6 +199,7 @@ static FUNCTIONS: LazyLock<FxHashMap<&'static str, Vec<&'static ScalarFunction>>
     datetime::register(&mut registry);
     json_read::register(&mut registry);
     json_build::register(&mut registry);
+    json_edit::register(&mut registry);
     json_path::register(&mut registry);
     array::register(&mut registry);
     system::register(&mut registry);

@@ -43,7 +43,43 @@ pub(super) fn register(r: &mut Registry) {
     r.strict("!~(text, text) -> bool", |args, _| matches(args, "").map(|m| Datum::Bool(!m)));
     r.strict("~*(text, text) -> bool", |args, _| matches(args, "i").map(Datum::Bool));
     r.strict("!~*(text, text) -> bool", |args, _| matches(args, "i").map(|m| Datum::Bool(!m)));
+    r.strict("like_escape(text, text) -> text", |args, _| {
+        let escape = escape_character(&args[1])?;
+        let mut out = String::new();
+        for step in like_pattern(args[0].as_text()?, escape) {
+            match step {
+                Step::Any => out.push('%'),
+                Step::One => out.push('_'),
+                Step::Dangling => return Err(dangling()),
+                Step::Literal(c) => {
+                    if matches!(c, '%' | '_' | '\\') {
+                        out.push('\\');
+                    }
+                    out.push(c);
+                }
+            }
+        }
+        Ok(Datum::text(out))
+    });
+    r.strict("similar_to_escape(text) -> text", |args, _| {
+        Ok(Datum::text(similar_pattern(args[0].as_text()?, Some('\\'))))
+    });
+    r.strict("similar_to_escape(text, text) -> text", |args, _| {
+        Ok(Datum::text(similar_pattern(args[0].as_text()?, escape_character(&args[1])?)))
+    });
     expressions(r);
+}
+
+/// The escape character of a pattern; none if the text is empty.
+fn escape_character(escape: &Datum) -> Result<Option<char>> {
+    let mut chars = escape.as_text()?.chars();
+    let first = chars.next();
+    if chars.next().is_some() {
+        return Err(
+            SqlError::new("22019", "invalid escape string").with_hint("Escape string must be empty or one character.")
+        );
+    }
+    Ok(first)
 }
 
 fn expressions(r: &mut Registry) {
@@ -75,24 +111,12 @@ fn expressions(r: &mut Registry) {
 }
 
 fn like(args: &[Datum], ignore_case: bool) -> Result<bool> {
-    let escape = match args.get(2) {
-        None => Some('\\'),
-        Some(escape) => {
-            let mut chars = escape.as_text()?.chars();
-            let first = chars.next();
-            if chars.next().is_some() {
-                return Err(SqlError::new("22019", "invalid escape string")
-                    .with_hint("Escape string must be empty or one character."));
-            }
-            first
-        }
-    };
+    let escape = args.get(2).map_or(Ok(Some('\\')), escape_character)?;
     let (text, pattern) = (args[0].as_text()?, args[1].as_text()?);
     if ignore_case {
-        let pattern = like_pattern(&pattern.to_lowercase(), escape)?;
-        return Ok(like_match(&text.to_lowercase(), &pattern));
+        return like_match(&text.to_lowercase(), &like_pattern(&pattern.to_lowercase(), escape));
     }
-    Ok(like_match(text, &like_pattern(pattern, escape)?))
+    like_match(text, &like_pattern(pattern, escape))
 }
 
 /// One step of a LIKE pattern.
@@ -101,29 +125,31 @@ enum Step {
     Literal(char),
     One,
     Any,
+    /// An escape character with nothing behind it: an error if the match gets there.
+    Dangling,
 }
 
-fn like_pattern(pattern: &str, escape: Option<char>) -> Result<Vec<Step>> {
+fn like_pattern(pattern: &str, escape: Option<char>) -> Vec<Step> {
     let mut steps = Vec::with_capacity(pattern.len());
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         steps.push(match c {
-            c if Some(c) == escape => Step::Literal(
-                chars
-                    .next()
-                    .ok_or_else(|| SqlError::new("22025", "LIKE pattern must not end with escape character"))?,
-            ),
+            c if Some(c) == escape => chars.next().map_or(Step::Dangling, Step::Literal),
             '%' if steps.last() == Some(&Step::Any) => continue,
             '%' => Step::Any,
             '_' => Step::One,
             c => Step::Literal(c),
         });
     }
-    Ok(steps)
+    steps
+}
+
+fn dangling() -> SqlError {
+    SqlError::new("22025", "LIKE pattern must not end with escape character")
 }
 
 /// Greedy with one point of return: only the last `%` ever needs to take more.
-fn like_match(text: &str, steps: &[Step]) -> bool {
+fn like_match(text: &str, steps: &[Step]) -> Result<bool> {
     let mut rest = text.chars();
     let mut at = 0;
     let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
@@ -131,16 +157,17 @@ fn like_match(text: &str, steps: &[Step]) -> bool {
         if steps.get(at) == Some(&Step::Any) {
             at += 1;
             if at == steps.len() {
-                return true;
+                return Ok(true);
             }
             retry = Some((at, rest.clone()));
             continue;
         }
         let matched = match (steps.get(at), rest.next()) {
-            (None, None) => return true,
+            (None, None) => return Ok(true),
             (Some(Step::One), Some(_)) => true,
             (Some(Step::Literal(wanted)), Some(found)) => *wanted == found,
-            (Some(_), None) => return false,
+            (Some(_), None) => return Ok(false),
+            (Some(Step::Dangling), Some(_)) => return Err(dangling()),
             _ => false,
         };
         if matched {
@@ -150,12 +177,12 @@ fn like_match(text: &str, steps: &[Step]) -> bool {
         match &mut retry {
             Some((step, from)) => {
                 if from.next().is_none() {
-                    return false;
+                    return Ok(false);
                 }
                 at = *step;
                 rest = from.clone();
             }
-            None => return false,
+            None => return Ok(false),
         }
     }
 }
@@ -391,18 +418,7 @@ fn split(args: &[Datum], flags: &str) -> Result<Datum> {
 }
 
 fn similar(args: &[Datum]) -> Result<Datum> {
-    let escape = match args.get(2) {
-        None => Some('\\'),
-        Some(escape) => {
-            let mut chars = escape.as_text()?.chars();
-            let first = chars.next();
-            if chars.next().is_some() {
-                return Err(SqlError::new("22019", "invalid escape string")
-                    .with_hint("Escape string must be empty or one character."));
-            }
-            first
-        }
-    };
+    let escape = args.get(2).map_or(Ok(Some('\\')), escape_character)?;
     let pattern = similar_pattern(args[1].as_text()?, escape);
     Ok(Datum::Bool(compile(&pattern, "")?.is_match(args[0].as_text()?)))
 }

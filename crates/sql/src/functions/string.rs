@@ -13,9 +13,10 @@ pub(super) fn register(r: &mut Registry) {
     padding(r);
     changes(r);
     quoting(r);
-    r.lenient_typed("format(text) -> text", format_text).stable();
     r.lenient_typed("format(text, variadic any) -> text", format_text).stable();
-    r.strict("string_to_array(text, text) -> text[]", |args, _| split(&args[0], &args[1], None));
+    r.lenient("string_to_array(text, text) -> text[]", |args, _| {
+        if args[0].is_null() { Ok(Datum::Null) } else { split(&args[0], &args[1], None) }
+    });
     r.lenient("string_to_array(text, text, text) -> text[]", |args, _| {
         if args[0].is_null() {
             return Ok(Datum::Null);

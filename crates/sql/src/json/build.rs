@@ -45,7 +45,10 @@ pub fn write(writer: &mut DocWriter, name: &str, datum: &Datum, ty: &Type, time_
             writer.begin_array(name);
             let mut index = Index::default();
             for item in items.iter() {
-                write(writer, index.next(), item, element, time_zone)?;
+                // A further dimension; its type may be written `int[]` or `int[][]`.
+                let item_type =
+                    if matches!(item, Datum::Array(_)) && !matches!(**element, Type::Array(_)) { ty } else { element };
+                write(writer, index.next(), item, item_type, time_zone)?;
             }
             writer.end();
         }

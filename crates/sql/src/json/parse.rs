@@ -261,8 +261,14 @@ pub fn numeric_value(numeric: &Numeric) -> Value {
             Err(_) => Value::Int64(n),
         };
     }
+    // Without a decimal exponent, which plain JSON would have to write out.
+    let double = numeric.to_f64();
+    let is_long = numeric.scale() == 0 && numeric.to_string().len() > 34;
+    if is_long && double.is_finite() && Numeric::from_f64_shortest(double) == *numeric {
+        return Value::Double(double);
+    }
     match numeric.to_decimal128_exact() {
         Some(bytes) => Value::Decimal128(bytes),
-        None => Value::Double(numeric.to_f64()),
+        None => Value::Double(double),
     }
 }

@@ -174,8 +174,9 @@ impl Cursor {
                 .with_tokens_with_locations(self.tokens[from..].to_vec());
             let result = parser.parse_query().and_then(|_| parser.expect_token(&Token::RParen).map(|_| ()));
             let found = match result {
-                Err(ParserError::ParserError(message)) => location_of(&message)
-                    .and_then(|location| self.tokens.iter().position(|t| t.span.start == location)),
+                Err(ParserError::ParserError(message)) => {
+                    location_of(&message).and_then(|location| self.tokens.iter().position(|t| t.span.start == location))
+                }
                 _ => None,
             };
             match found {

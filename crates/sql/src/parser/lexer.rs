@@ -188,16 +188,12 @@ fn weigh(token: &Token, level: &mut Level) {
             }
             _ => {}
         },
-        Token::Word(_)
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::Placeholder(_)
-        | Token::Period => {}
+        Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period => {}
         _ => level.chain += 4,
     }
 }
 
-pub(crate) fn too_deep() -> SqlError {
+pub(super) fn too_deep() -> SqlError {
     SqlError::new("54001", "stack depth limit exceeded")
         .with_hint("Nest fewer expressions or subqueries in one statement.")
 }

@@ -29,7 +29,6 @@ use std::sync::Arc;
 
 pub(crate) use cursor::fold;
 pub use lexer::{MAX_TEXT_BYTES, SourceMap};
-pub(crate) use lexer::too_deep;
 pub use statement::Statement;
 
 use cursor::Cursor;
@@ -226,10 +225,38 @@ fn drop(cursor: &mut Cursor, position: Option<usize>) -> Result<Statement> {
 /// 0A000 for objects that PostgreSQL has, a syntax error for anything else.
 fn unsupported_object(verb: &str, cursor: &mut Cursor) -> SqlError {
     const OBJECTS: [&str; 32] = [
-        "TABLE", "INDEX", "UNIQUE", "VIEW", "TEMP", "TEMPORARY", "UNLOGGED", "SCHEMA", "DATABASE", "SEQUENCE",
-        "FUNCTION", "PROCEDURE", "AGGREGATE", "OPERATOR", "TYPE", "DOMAIN", "TRIGGER", "RULE", "ROLE", "USER",
-        "GROUP", "EXTENSION", "LANGUAGE", "CAST", "COLLATION", "CONVERSION", "EVENT", "FOREIGN", "POLICY",
-        "PUBLICATION", "SUBSCRIPTION", "MATERIALIZED",
+        "TABLE",
+        "INDEX",
+        "UNIQUE",
+        "VIEW",
+        "TEMP",
+        "TEMPORARY",
+        "UNLOGGED",
+        "SCHEMA",
+        "DATABASE",
+        "SEQUENCE",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "OPERATOR",
+        "TYPE",
+        "DOMAIN",
+        "TRIGGER",
+        "RULE",
+        "ROLE",
+        "USER",
+        "GROUP",
+        "EXTENSION",
+        "LANGUAGE",
+        "CAST",
+        "COLLATION",
+        "CONVERSION",
+        "EVENT",
+        "FOREIGN",
+        "POLICY",
+        "PUBLICATION",
+        "SUBSCRIPTION",
+        "MATERIALIZED",
     ];
     match OBJECTS.iter().find(|object| cursor.peek_word(0, object)) {
         Some(object) => SqlError::unsupported(format!("{verb} {object}")),

@@ -157,15 +157,8 @@ pub(super) fn copy(cursor: &mut Cursor) -> Result<Statement> {
             .at(cursor.position()));
     }
     let (with, position) = (cursor.word("WITH"), cursor.position());
-    let mut copy = Copy {
-        rows,
-        format: CopyFormat::Text,
-        header: false,
-        delimiter: None,
-        null: None,
-        quote: None,
-        escape: None,
-    };
+    let mut copy =
+        Copy { rows, format: CopyFormat::Text, header: false, delimiter: None, null: None, quote: None, escape: None };
     if cursor.peek().token == Token::LParen {
         copy_options(cursor, &mut copy)?;
     } else {

@@ -40,42 +40,112 @@ pub struct Predicate {
 pub enum Statement {
     Query(Query),
     CreateChangeStream(Box<CreateChangeStream>),
-    AlterChangeStream { name: Name, if_exists: bool, action: StreamAction },
-    DropChangeStream { names: Vec<Name>, if_exists: bool, cascade: bool },
-    DescribeChangeStream { name: Name },
-    ExplainChangeStream { name: Name },
+    AlterChangeStream {
+        name: Name,
+        if_exists: bool,
+        action: StreamAction,
+    },
+    DropChangeStream {
+        names: Vec<Name>,
+        if_exists: bool,
+        cascade: bool,
+    },
+    DescribeChangeStream {
+        name: Name,
+    },
+    ExplainChangeStream {
+        name: Name,
+    },
     CreateMaterializedView(Box<CreateView>),
-    DropView { names: Vec<Name>, if_exists: bool, cascade: bool, materialized: bool },
+    DropView {
+        names: Vec<Name>,
+        if_exists: bool,
+        cascade: bool,
+        materialized: bool,
+    },
     /// Views are always fresh; accepted so that scripts run.
-    RefreshMaterializedView { name: Name },
+    RefreshMaterializedView {
+        name: Name,
+    },
     Subscribe(Box<Subscribe>),
     Copy(Box<Copy>),
-    DeclareCursor { name: String, hold: bool, binary: bool, rows: Rows },
-    Fetch { cursor: String, count: FetchCount, move_only: bool },
+    DeclareCursor {
+        name: String,
+        hold: bool,
+        binary: bool,
+        rows: Rows,
+    },
+    Fetch {
+        cursor: String,
+        count: FetchCount,
+        move_only: bool,
+    },
     /// `None` closes all.
-    CloseCursor { name: Option<String> },
+    CloseCursor {
+        name: Option<String>,
+    },
     Explain(Box<Explain>),
     /// What a name is: a stream, view, sink or collection.
-    Describe { name: Name },
+    Describe {
+        name: Name,
+    },
     ShowObjects(ShowObjects),
     Transaction(Transaction),
-    Set { local: bool, name: String, values: Option<Vec<String>> },
+    Set {
+        local: bool,
+        name: String,
+        values: Option<Vec<String>>,
+    },
     /// `None` shows all.
-    Show { name: Option<String> },
+    Show {
+        name: Option<String>,
+    },
     /// `None` resets all.
-    Reset { name: Option<String> },
+    Reset {
+        name: Option<String>,
+    },
     Discard(DiscardTarget),
-    Prepare { name: String, types: Vec<ast::DataType>, statement: Box<Statement> },
-    Execute { name: String, arguments: Vec<Predicate> },
-    Deallocate { name: Option<String> },
-    Listen { channel: String },
-    Unlisten { channel: Option<String> },
-    Notify { channel: String, payload: String },
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Box<Statement>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Predicate>,
+    },
+    Deallocate {
+        name: Option<String>,
+    },
+    Listen {
+        channel: String,
+    },
+    Unlisten {
+        channel: Option<String>,
+    },
+    Notify {
+        channel: String,
+        payload: String,
+    },
     CreateSink(Box<CreateSink>),
-    AlterSink { name: Name, if_exists: bool, action: SinkAction },
-    DropSink { names: Vec<Name>, if_exists: bool, cascade: bool },
-    RedriveDeadLetters { sink: Name, filter: Option<Predicate> },
-    DiscardDeadLetters { sink: Name, filter: Option<Predicate> },
+    AlterSink {
+        name: Name,
+        if_exists: bool,
+        action: SinkAction,
+    },
+    DropSink {
+        names: Vec<Name>,
+        if_exists: bool,
+        cascade: bool,
+    },
+    RedriveDeadLetters {
+        sink: Name,
+        filter: Option<Predicate>,
+    },
+    DiscardDeadLetters {
+        sink: Name,
+        filter: Option<Predicate>,
+    },
 }
 
 // ---- change streams --------------------------------------------------------------------------
@@ -253,7 +323,9 @@ pub enum ShowObjects {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transaction {
-    Begin { read_only: bool },
+    Begin {
+        read_only: bool,
+    },
     Commit,
     Rollback,
     Savepoint(String),
@@ -311,5 +383,7 @@ pub enum SinkAction {
     Resume,
     Set(SinkOptions),
     /// Deliver again from a token, or from the beginning of what is retained.
-    Replay { since: Option<String> },
+    Replay {
+        since: Option<String>,
+    },
 }

@@ -54,7 +54,7 @@ pub(super) fn create(cursor: &mut Cursor, or_replace: bool) -> Result<Statement>
 }
 
 fn scope(cursor: &mut Cursor) -> Result<StreamScope> {
-    if cursor.peek_word(0, "DATABASE") && !matches!(cursor.peek_word(1, "WITH"), true) {
+    if cursor.peek_word(0, "DATABASE") && !cursor.peek_word(1, "WITH") {
         cursor.word("DATABASE");
         return Ok(StreamScope::Database(cursor.identifier()?));
     }

@@ -85,10 +85,10 @@ fn every_statement_has_a_spelling() {
 
 #[test]
 fn options_are_typed() {
-    let Statement::CreateChangeStream(stream) = one(
-        "CREATE CHANGE STREAM s ON c WITH (full_document = 'updateLookup', operation_types = ARRAY['insert'], \
-         max_await_time_ms = 1000, retention = '1 day 12 hours') FILTER (operation_type = 'insert')",
-    ) else {
+    let Statement::CreateChangeStream(stream) =
+        one("CREATE CHANGE STREAM s ON c WITH (full_document = 'updateLookup', operation_types = ARRAY['insert'], \
+         max_await_time_ms = 1000, retention = '1 day 12 hours') FILTER (operation_type = 'insert')")
+    else {
         panic!("not a stream")
     };
     assert_eq!(stream.options.full_document, Some(statement::FullDocument::UpdateLookup));
@@ -101,7 +101,12 @@ fn options_are_typed() {
         "unrecognized change stream option \"batchsize\"",
         35,
     );
-    fails("CREATE CHANGE STREAM s ON c WITH (batch_size = 'x')", "22023", "invalid value for option \"batch_size\": 'x'", 35);
+    fails(
+        "CREATE CHANGE STREAM s ON c WITH (batch_size = 'x')",
+        "22023",
+        "invalid value for option \"batch_size\": 'x'",
+        35,
+    );
 }
 
 #[test]

@@ -28,8 +28,17 @@ fn is_condition(expr: &Expr) -> bool {
             use BinaryOperator::*;
             matches!(op, And | Or | Eq | NotEq | Lt | LtEq | Gt | GtEq)
         }
-        IsNull(_) | IsNotNull(_) | IsTrue(_) | IsNotTrue(_) | IsFalse(_) | IsNotFalse(_) | In { .. }
-        | Between { .. } | Like { .. } | ILike { .. } | Exists { .. } => true,
+        IsNull(_)
+        | IsNotNull(_)
+        | IsTrue(_)
+        | IsNotTrue(_)
+        | IsFalse(_)
+        | IsNotFalse(_)
+        | In { .. }
+        | Between { .. }
+        | Like { .. }
+        | ILike { .. }
+        | Exists { .. } => true,
         Value(value) => matches!(value.value, sqlparser::ast::Value::Boolean(_)),
         _ => false,
     }

@@ -48,7 +48,9 @@ impl Catalog for TestCatalog {
                 name,
                 &[("a", Type::Int4), ("b", Type::Text), ("c", Type::Numeric(None)), ("d", Type::Timestamptz)],
             )),
-            (None, "u") => Some(view(name, &[("a", Type::Int4), ("x", Type::Int8), ("tags", Type::array_of(Type::Text))])),
+            (None, "u") => {
+                Some(view(name, &[("a", Type::Int4), ("x", Type::Int8), ("tags", Type::array_of(Type::Text))]))
+            }
             (None, "change_stream_processing_log") => Some(Relation {
                 source: Source::System { schema: String::new(), name: name.into() },
                 columns: fields(&[

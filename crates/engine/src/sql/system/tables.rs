@@ -1,10 +1,12 @@
-//! Our own status as tables: `change_streams`, `views`, `collections`, `event_processor_status`.
+//! Our own status as tables: `change_streams`, `views` (also `event_processor_status`), `collections`,
+//! and `change_stream_processing_log`: the newest events that streams took in since the start.
 
 use ::sql::{Datum, Field, SqlError, Type};
 use views::definition::StreamDefinition;
 use views::runtime::ViewStatus;
 
 use super::super::objects::scope_text;
+use super::super::runtime::Processed;
 use super::{int, text};
 use crate::Headwater;
 
@@ -42,6 +44,16 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("error", Type::Text),
             ("query", Type::Text),
         ]),
+        "change_stream_processing_log" => of(&[
+            ("database", Type::Text),
+            ("stream_name", Type::Text),
+            ("collection_name", Type::Text),
+            ("event_timestamp", Type::Timestamptz),
+            ("processed_at", Type::Timestamptz),
+            ("processing_duration_ms", Type::Float8),
+            ("processed_successfully", Type::Bool),
+            ("error_message", Type::Text),
+        ]),
         "collections" => of(&[("database", Type::Text), ("collection", Type::Text), ("kind", Type::Text)]),
         _ => return None,
     })
@@ -66,6 +78,7 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
                 .block_on(sql.views.status(false))?;
             Ok(status.iter().map(view_row).collect())
         }
+        "change_stream_processing_log" => Ok(sql.processed.lock().iter().map(processed_row).collect()),
         "collections" => {
             let catalog = engine.store().catalog();
             let row = |collection: &store::Collection| {
@@ -85,9 +98,24 @@ fn time(ms: i64) -> Datum {
     if ms == 0 { Datum::Null } else { Datum::Timestamp(ms.saturating_mul(1000)) }
 }
 
+fn processed_row(event: &Processed) -> Vec<(&'static str, Datum)> {
+    vec![
+        ("database", text(&event.db)),
+        ("stream_name", text(&event.stream)),
+        ("collection_name", text(&event.collection)),
+        ("event_timestamp", Datum::Timestamp(event.event_us)),
+        ("processed_at", Datum::Timestamp(event.processed_us)),
+        ("processing_duration_ms", Datum::Float(event.duration_us as f64 / 1000.0)),
+        ("processed_successfully", Datum::Bool(event.error.is_none())),
+        ("error_message", event.error.as_ref().map_or(Datum::Null, text)),
+    ]
+}
+
 fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec<(&'static str, Datum)> {
     let retention = |ms: i64| {
-        Datum::Interval(Box::new(::sql::Interval { months: 0, days: 0, microseconds: ms.saturating_mul(1000) }))
+        const DAY_MS: i64 = 86_400_000;
+        let days = i32::try_from(ms / DAY_MS).unwrap_or(i32::MAX);
+        Datum::Interval(Box::new(::sql::Interval { months: 0, days, microseconds: ms % DAY_MS * 1000 }))
     };
     vec![
         ("database", text(&stream.db)),
