@@ -151,8 +151,8 @@ impl Connection {
             if silent {
                 return Ok(());
             }
-            // A client that streams hellos gets the next one without asking.
-            let more_to_come = stream && !failed && !*self.gone.borrow();
+            // A client that streams gets the next reply without asking.
+            let more_to_come = stream && !failed && command::continues(&body) && !*self.gone.borrow();
             let request_id = self.next_id();
             let frame = ReplyFrame { request_id, response_to, more_to_come, compress };
             self.write(codec::encode_msg(frame, &body)).await?;

@@ -1,6 +1,6 @@
 //! Fail points: switches with which driver test suites make commands fail on purpose.
 //!
-//! Only the three that the drivers' specifications use exist, and only when the server was started
+//! Only those that the drivers' specifications and suites use exist, and only when the server was started
 //! with test commands enabled.
 
 use std::time::Duration;
@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 /// Names that `configureFailPoint` accepts.
-const KNOWN: &[&str] = &["failCommand", "failGetMoreAfterCursorCheckout", "onPrimaryTransactionalWrite"];
+const KNOWN: &[&str] =
+    &["failCommand", "failGetMoreAfterCursorCheckout", "onPrimaryTransactionalWrite", "maxTimeAlwaysTimeOut"];
 
 /// All configured fail points of a server.
 #[derive(Debug, Default)]
@@ -74,6 +75,11 @@ impl FailPoints {
             }
         }
         Ok(entered)
+    }
+
+    /// Enters a fail point that has no data.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.points.lock().get_mut(name).is_some_and(Point::enter)
     }
 
     /// `failCommand`, if it applies to this command.

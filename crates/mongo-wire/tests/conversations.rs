@@ -139,11 +139,12 @@ async fn an_unacknowledged_write_is_done_although_its_client_leaves() {
 async fn a_waiting_get_more_ends_when_its_client_leaves_or_its_cursor_is_killed() {
     let server = serve().await;
     let (mut waiting, mut other) = (server.connect().await, server.connect().await);
-    let open = async |client: &mut Client| {
-        let status = client.run(command("serverStatus", 1).with("$db", "admin")).await;
-        let metrics = status.get("metrics").and_then(Value::as_document).unwrap().get("cursor").unwrap().clone();
-        let open = metrics.as_document().unwrap().get("open").unwrap().as_document().unwrap().get("total").cloned();
-        open.and_then(|total| total.as_whole()).unwrap()
+    let status = async |client: &mut Client, path: &[&str]| {
+        let mut at = Value::Document(client.run(command("serverStatus", 1).with("$db", "admin")).await);
+        for name in path {
+            at = at.as_document().and_then(|doc| doc.get(name)).cloned().unwrap();
+        }
+        at.as_whole().unwrap()
     };
     let id = id_of(&waiting.run(watch()).await);
     waiting.send(get_more(id, 60_000)).await;
@@ -153,10 +154,12 @@ async fn a_waiting_get_more_ends_when_its_client_leaves_or_its_cursor_is_killed(
     assert!(matches!(code(&reply), 237 | 43), "{reply:?}");
 
     let id = id_of(&waiting.run(watch()).await);
+    let begun = status(&mut other, &["opcounters", "getmore"]).await;
     waiting.send(get_more(id, 60_000)).await;
-    eventually("the cursor is in use", async || code(&other.run(get_more(id, 1)).await) == 143).await;
+    eventually("the getMore began", async || status(&mut other, &["opcounters", "getmore"]).await > begun).await;
     drop(waiting);
-    eventually("the cursor is gone", async || open(&mut other).await == 0).await;
+    let open = ["metrics", "cursor", "open", "total"];
+    eventually("the cursor is gone", async || status(&mut other, &open).await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,8 @@ pub struct RenameCollection {
 /// What `drop` answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropped {
+    /// False if there was nothing of that name.
+    pub existed: bool,
     /// How many indexes there were; views have none.
     pub indexes: Option<usize>,
     pub time: ClusterTime,
@@ -179,21 +181,22 @@ impl Headwater {
         Ok(Modified { changes: committed.value, time: committed.time })
     }
 
-    /// Drops a collection or view. 26 if there is none.
+    /// Drops a collection or view, if there is one.
     pub async fn drop_collection(&self, namespace: Namespace) -> Result<Dropped> {
         let db = namespace.db.clone();
         let committed = self
             .change(&Caller::default(), move |txn| {
-                let collection = txn.collection(&namespace).ok_or_else(|| Error::new(26, "ns not found"))?;
+                let Some(collection) = txn.collection(&namespace) else { return Ok(None) };
                 txn.drop_collection(collection.id)?;
-                Ok((!collection.is_view()).then_some(collection.indexes.len()))
+                Ok(Some((!collection.is_view()).then_some(collection.indexes.len())))
             })
             .await?;
         // A database outlives its last collection until it is dropped itself.
-        if !self.store().catalog().has_database(&db) {
+        if committed.value.is_some() && !self.store().catalog().has_database(&db) {
             self.emptied().lock().insert(db.to_string());
         }
-        Ok(Dropped { indexes: committed.value, time: committed.time })
+        let existed = committed.value.is_some();
+        Ok(Dropped { existed, indexes: committed.value.flatten(), time: committed.time })
     }
 
     /// Drops a database; answers whether there was one.

@@ -10,6 +10,19 @@ const CANNOT_CREATE: i32 = 67;
 /// 197 InvalidIndexSpecificationOption.
 const INVALID_OPTION: i32 = 197;
 
+/// The specifications without options that mean nothing any more.
+pub fn modernized(specs: Vec<DocBuf>) -> Vec<DocBuf> {
+    let modern = |spec: DocBuf| match spec.as_doc().contains("dropDups") {
+        false => spec,
+        true => {
+            let mut spec = spec.to_doc();
+            spec.remove("dropDups");
+            spec.to_buf()
+        }
+    };
+    specs.into_iter().map(modern).collect()
+}
+
 /// Checks the specifications of one command.
 pub fn check(specs: &[DocBuf], namespace: &Namespace) -> Result<()> {
     for (i, spec) in specs.iter().enumerate() {

@@ -51,6 +51,7 @@ impl Headwater {
         namespace: Namespace,
         specs: Vec<DocBuf>,
     ) -> Result<CreatedIndexes> {
+        let specs = super::index_spec::modernized(specs);
         super::index_spec::check(&specs, &namespace)?;
         let run = move |txn: &mut WriteTxn| -> store::Result<CreatedIndexes> {
             let created_collection = match super::write::target_of(txn, &namespace)? {

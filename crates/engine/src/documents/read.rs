@@ -96,7 +96,7 @@ impl Headwater {
                     ),
                 ));
             }
-            let cursor = TailCursor::new(self.clone(), &collection, query, projection, find.tail);
+            let cursor = TailCursor::new(self.clone(), &collection, query, projection, &find);
             return Ok(Cursor::Tail(Box::new(cursor)));
         }
         let shape = Shape {

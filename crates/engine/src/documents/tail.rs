@@ -8,7 +8,7 @@ use store::{Collection, CollectionId, Namespace, Reader, RecordId};
 use tokio::sync::Notify;
 
 use super::access::Query;
-use super::requests::Tail;
+use super::requests::{Find, Tail};
 use crate::cursor::{Batch, BatchLimit};
 use crate::{Error, Headwater, Result, blocking};
 
@@ -20,6 +20,10 @@ pub struct TailCursor {
     query: Query,
     projection: Option<Projection>,
     tail: Tail,
+    /// Matching documents still to be passed over.
+    skip: u64,
+    /// How many may still be returned.
+    remaining: Option<u64>,
     /// The last document read.
     after: Option<RecordId>,
 }
@@ -30,10 +34,19 @@ impl TailCursor {
         collection: &Collection,
         query: Query,
         projection: Option<Projection>,
-        tail: Tail,
+        find: &Find,
     ) -> Self {
-        let namespace = collection.namespace.clone();
-        TailCursor { db, namespace, collection: collection.id, query, projection, tail, after: None }
+        TailCursor {
+            db,
+            namespace: collection.namespace.clone(),
+            collection: collection.id,
+            query,
+            projection,
+            tail: find.tail,
+            skip: find.skip,
+            remaining: find.limit,
+            after: None,
+        }
     }
 
     pub fn awaits(&self) -> bool {
@@ -77,12 +90,17 @@ impl TailCursor {
         };
         let mut bytes = 0;
         for stored in rows {
-            if batch.documents.len() >= limit.documents {
+            if batch.documents.len() >= limit.documents || self.remaining == Some(0) {
                 break;
             }
             let stored = stored?;
             let record = stored.record;
             if let Some(found) = self.query.check(stored)? {
+                if self.skip > 0 {
+                    self.skip -= 1;
+                    self.after = Some(record);
+                    continue;
+                }
                 let document = match &self.projection {
                     Some(projection) => projection.apply(found.stored.document.as_doc(), found.details.array_index)?,
                     None => found.stored.document,
@@ -92,11 +110,14 @@ impl TailCursor {
                     break;
                 }
                 batch.documents.push(document);
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining -= 1;
+                }
             }
             self.after = Some(record);
         }
         // A tailable cursor on an empty collection has nothing to stand on, as on the server.
-        batch.exhausted = self.after.is_none();
+        batch.exhausted = self.after.is_none() || self.remaining == Some(0);
         Ok(batch)
     }
 }

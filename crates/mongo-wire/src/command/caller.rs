@@ -63,7 +63,7 @@ pub fn pipeline(args: &Args<'_>, name: &str, value: RawDoc<'_>) -> Result<Vec<do
 pub fn check_snapshot_support(request: &Request) -> Result<()> {
     if request.generic.read_concern.level == Some(Level::Snapshot)
         && !request.generic.txn.in_transaction()
-        && !matches!(request.name, "find" | "aggregate" | "distinct")
+        && !matches!(request.name, "find" | "aggregate" | "distinct" | "getMore")
     {
         let message = format!("readConcern level snapshot is not supported by the command {}", request.name);
         return Err(Error::new(72, message));

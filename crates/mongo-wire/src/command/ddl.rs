@@ -249,7 +249,9 @@ pub async fn drop(ctx: &Context, request: &Request) -> Result<Reply> {
     if let Some(indexes) = dropped.indexes {
         reply = reply.with("nIndexesWas", indexes as i32);
     }
-    reply = reply.with("ns", namespace.to_string());
+    if dropped.existed {
+        reply = reply.with("ns", namespace.to_string());
+    }
     ctx.server.cursors.kill_where(|owner| !owner.change_stream && owner.namespace == namespace.to_string());
     reply.operation_time = Some(dropped.time);
     Ok(reply)
@@ -420,7 +422,12 @@ pub fn validate(ctx: &Context, request: &Request) -> Result<Reply> {
         "hashPrefixes",
         "unhash",
     ];
-    Args::command("validate", request.body.as_doc(), &fields)?;
+    let args = Args::command("validate", request.body.as_doc(), &fields)?;
+    if args.flag("background")? && args.flag("full")? {
+        let message =
+            "Running the validate command with both { background: true } and { full: true } is not supported.";
+        return Err(Error::new(72, message));
+    }
     let namespace = names::collection(request)?;
     Ok(ctx.server.engine.validate(&namespace)?.into())
 }

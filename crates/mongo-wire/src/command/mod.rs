@@ -103,11 +103,23 @@ pub enum Outcome {
     HangUp,
 }
 
-/// A command whose reply may be streamed: an awaiting hello.
+/// A command whose reply may be streamed: an awaiting hello, a getMore.
 pub fn can_stream(command: &codec::Command) -> bool {
     let doc = command.body.as_doc();
     let name = doc.iter().next().map_or("", |(name, _)| name);
-    matches!(table::find(name), Some(Spec { kind: Kind::Hello { .. }, .. })) && doc.contains("topologyVersion")
+    match table::find(name).map(|spec| spec.kind) {
+        Some(Kind::Hello { .. }) => doc.contains("topologyVersion"),
+        Some(Kind::GetMore) => true,
+        _ => false,
+    }
+}
+
+/// Whether a streamed reply has a successor: a getMore's only while its cursor is open.
+pub fn continues(reply: &DocBuf) -> bool {
+    match reply.get("cursor").and_then(Raw::as_document) {
+        Some(cursor) => cursor.get("id").and_then(Raw::as_whole).unwrap_or(0) != 0,
+        None => true,
+    }
 }
 
 /// Runs an OP_MSG.
@@ -257,6 +269,9 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         return Err(Error::new(13, message));
     }
     check_numbered(spec, request)?;
+    if request.generic.max_time.is_some() && ctx.server.fail_points.is_on("maxTimeAlwaysTimeOut") {
+        return Err(Error::new(50, "operation exceeded time limit"));
+    }
     caller::check_snapshot_support(request)?;
     let result = dispatch(ctx, spec, request).await;
     let ends = matches!(spec.kind, Kind::CommitTransaction | Kind::AbortTransaction);
@@ -322,6 +337,8 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
         Kind::SetClusterParameter => session::set_cluster_parameter(ctx, request).await,
         Kind::GetClusterParameter => session::get_cluster_parameter(ctx, request),
         Kind::CurrentOp => Ok(Reply::new().with("inprog", Vec::<document::Value>::new())),
+        // Nobody has to log in, so there are none.
+        Kind::UsersInfo => Ok(Reply::new().with("users", Vec::<document::Value>::new())),
         Kind::KillOp => Ok(Reply::new().with("info", "attempting to kill op")),
         Kind::Fsync => Ok(Reply::new().with("numFiles", 1)),
         Kind::Accept => Ok(Reply::new()),

@@ -77,6 +77,7 @@ pub enum Kind {
     SetClusterParameter,
     GetClusterParameter,
     CurrentOp,
+    UsersInfo,
     KillOp,
     Fsync,
     /// Has nothing to do here and says so by succeeding.
@@ -177,7 +178,7 @@ static COMMANDS: &[Spec] = &[
     spec("updateUser", NO_AUTH).writes(),
     spec("dropUser", NO_AUTH).writes(),
     spec("dropAllUsersFromDatabase", NO_AUTH).writes(),
-    spec("usersInfo", NO_AUTH),
+    spec("usersInfo", Kind::UsersInfo),
     spec("createRole", NO_AUTH).writes(),
     spec("dropRole", NO_AUTH).writes(),
     spec("rolesInfo", NO_AUTH),
