@@ -1,3 +1,5 @@
+//! Tests of `event`.
+
 use store::entry::{CollectionKind, LogPosition, TxnInfo};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `hub`.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Tests of `split`.
+
 use super::*;
 use crate::testing::doc;
 use base::ClusterTime;

@@ -1,3 +1,5 @@
+//! Tests of `stream`.
+
 use std::sync::Arc;
 
 use base::{ClusterTime, Random};

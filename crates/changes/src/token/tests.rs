@@ -1,3 +1,5 @@
+//! Tests of `token`.
+
 use base::Random;
 use document::DocBuf;
 

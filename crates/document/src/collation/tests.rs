@@ -1,3 +1,5 @@
+//! Tests of `collation`.
+
 use super::*;
 use crate::error::Result;
 use crate::json::{parse_extended_json, to_plain_string};

@@ -1,3 +1,5 @@
+//! Tests of `key_string`.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `matcher`.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `path`.
+
 use super::*;
 use crate::json::parse_extended_json;
 

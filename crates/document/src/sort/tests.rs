@@ -1,3 +1,5 @@
+//! Tests of `sort`.
+
 use super::*;
 use crate::json::{parse_extended_json, to_plain_string};
 

@@ -1,3 +1,5 @@
+//! Tests of the resume-token encoding.
+
 use proptest::prelude::*;
 
 use super::*;
