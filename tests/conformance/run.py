@@ -20,8 +20,7 @@ BASELINE = HERE / "baseline.json"
 
 def source(folder):
     """The unpacked source package."""
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:",
-                    "--no-build-isolation", "-d", folder, f"pymongo=={VERSION}"], check=False, capture_output=True)
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=pymongo", "-d", folder, f"pymongo=={VERSION}"], check=False, capture_output=True)
     archives = list(pathlib.Path(folder).glob("pymongo-*.tar.gz"))
     if not archives:
         sys.exit("cannot download the driver's source package")
@@ -42,7 +41,7 @@ def start(directory):
 
 def run(tree, name, host, port):
     environment = dict(os.environ, DB_IP=host, DB_PORT=port)
-    command = [sys.executable, "-m", "pytest", "-q", "-x" if False else "-p", "no:cacheprovider", f"test/{name}.py",
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test/{name}.py",
                "-o", "addopts=", "-m", "", "--tb=line"]
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
