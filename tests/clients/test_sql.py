@@ -1,6 +1,7 @@
 """SQL over the changes that a driver makes: psql and psycopg."""
 
 import pathlib
+import threading
 import time
 from decimal import Decimal
 
@@ -76,6 +77,51 @@ def test_psql_lists_collections_and_views(server, database):
     assert "orders" in server.psql("\\dt\n", database.name).stdout
     assert "v" in server.psql("\\dm\n", database.name).stdout
     assert "document" in server.psql("\\d orders\n", database.name).stdout
+
+
+def test_a_view_over_a_view_and_a_collection_made_while_writes_go_on(server, database):
+    database.c.insert_one({"_id": -1, "k": 0})
+    sql = server.sql(database.name)
+    sql.execute("CREATE CHANGE STREAM s ON c")
+    sql.execute("CREATE MATERIALIZED VIEW per_k AS SELECT full_document->>'k' AS k, count(*) AS n FROM CHANGE_STREAM('s') GROUP BY 1")
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            database.c.insert_one({"_id": number, "k": number % 5})
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for i in range(8):
+            sql.execute(f"CREATE MATERIALIZED VIEW both{i} AS SELECT p.k, p.n, count(*) AS docs FROM per_k p "
+                        "JOIN c ON c.document->>'k' = p.k GROUP BY p.k, p.n")
+    finally:
+        stop.set()
+        writer.join()
+    query = ("SELECT p.k, p.n, count(*) FROM per_k p JOIN c ON c.document->>'k' = p.k GROUP BY p.k, p.n ORDER BY p.k")
+    afresh = sql.execute(query).fetchall()
+    assert len(afresh) == 5
+    for i in range(8):
+        assert sql.execute(f"SELECT * FROM both{i} ORDER BY k").fetchall() == afresh
+
+
+def test_a_view_follows_its_collection_through_drop_and_rename(server, database):
+    database.c.insert_many([{"k": i % 2} for i in range(10)])
+    sql = server.sql(database.name)
+    sql.execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM c")
+    count = lambda: sql.execute("SELECT n FROM v").fetchone()[0]
+    assert count() == 10
+    database.c.drop()
+    assert count() == 0
+    database.other.insert_many([{} for _ in range(3)])
+    database.other.rename("c")
+    assert count() == 3
+    database.c.insert_one({})
+    database.c.delete_many({})
+    assert count() == 0
 
 
 ARTICLE = pathlib.Path(__file__).parents[3] / "shared/article"

@@ -10,7 +10,7 @@ use store::{Direction, LogEntry, Namespace, Reader as _, Snapshot, Store};
 use crate::definition::{Definitions, StreamDefinition};
 use crate::events::{StreamBounds, collection_delta, stream_row};
 use crate::runtime::{Upstream, store_error};
-use crate::scan::collection_row;
+use crate::scan::{ScanColumns, collection_row};
 use crate::view::RunningView;
 
 /// Input rows per tick while building: large enough to amortise, small enough to bound memory.
@@ -22,7 +22,7 @@ pub struct Past<'a> {
     pub definitions: &'a Definitions,
     /// Collections are read from here …
     pub snapshot: &'a Snapshot,
-    /// … and brought from the snapshot's time to this one by the log.
+    /// … and brought from the snapshot's time to this one, forwards or backwards, by the log.
     pub position: ClusterTime,
     /// Rows of the views that this one reads, at `position`.
     pub upstream: Vec<Upstream>,
@@ -109,18 +109,32 @@ fn build_collection(
         }
         tick(view, Some((feed, chunk)), past.now_us)?;
     }
+    let deltas = between(view, &namespace, &columns, past)?;
+    tick(view, Some((feed, deltas)), past.now_us)
+}
+
+/// What leads from the snapshot to `past.position`: the log's changes after it, or, where the
+/// snapshot is ahead, those up to it taken back. Marks the view stale if the log cannot tell.
+fn between(
+    view: &mut RunningView,
+    namespace: &Namespace,
+    columns: &ScanColumns,
+    past: &Past<'_>,
+) -> Result<Vec<Delta>, SqlError> {
+    let (snapshot, position) = (past.snapshot.time(), past.position);
+    let (from, up_to, sign) = if snapshot <= position { (snapshot, position, 1) } else { (position, snapshot, -1) };
     let mut deltas = Vec::new();
-    let from = past.snapshot.time().next();
-    if from > past.position {
-        return Ok(());
+    if from == up_to {
+        return Ok(deltas);
     }
-    for entry in past.store.log_from_time(from, past.position) {
+    for entry in past.store.log_from_time(from.next(), up_to) {
         let entry = entry.map_err(store_error)?;
-        if concerns(&entry, &namespace) && collection_delta(&entry, &columns, &mut deltas).is_err() {
+        if concerns(&entry, namespace) && collection_delta(&entry, columns, &mut deltas).is_err() {
             view.stale = true;
         }
     }
-    tick(view, Some((feed, deltas)), past.now_us)
+    deltas.iter_mut().for_each(|(_, count)| *count *= sign);
+    Ok(deltas)
 }
 
 fn build_view(view: &mut RunningView, feed: usize, db: &str, name: &str, past: &Past<'_>) -> Result<(), SqlError> {

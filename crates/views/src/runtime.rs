@@ -332,11 +332,17 @@ impl Runtime {
         let upstream = self.upstream_of(&fresh)?;
         let snapshot = self.store.snapshot().map_err(store_error)?;
         wait_durable(&self.store)?;
-        // The snapshot may be ahead of the ticks: the view then waits for them.
-        let position = snapshot.time().max(self.position);
+        let position = self.position;
         let now_us = self.clock.now_us();
         let past = Past { store: &self.store, definitions, snapshot: &snapshot, position, upstream, now_us };
         build(&mut fresh, &past)?;
+        if fresh.stale {
+            // The collection went away, or has changes without images, just after this position. The
+            // view stays as it is until the ticks have passed that point.
+            view.stale = true;
+            view.output.clear();
+            return Ok(());
+        }
         let mut difference: Vec<Delta> = view.rows.drain().map(|(row, count)| (row, -count)).collect();
         difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
         dataflow::consolidate(&mut difference);
@@ -438,11 +444,13 @@ impl Runtime {
             if view.error.is_some() || view.position > up_to {
                 continue;
             }
-            let fresh = entries.partition_point(|e| e.position.time <= view.position);
-            let result = if fresh == 0 {
-                feed(view, entries, before, &definitions, &mut decoded, now_us)
+            let fresh = &entries[entries.partition_point(|e| e.position.time <= view.position)..];
+            let result = if view.stale {
+                Ok(())
+            } else if fresh.len() == entries.len() {
+                contained(|| feed(view, fresh, before, &definitions, &mut decoded, now_us))
             } else {
-                feed(view, &entries[fresh..], before, &definitions, &mut Decoded::default(), now_us)
+                contained(|| feed(view, fresh, before, &definitions, &mut Decoded::default(), now_us))
             };
             view.position = up_to.max(view.position);
             match result {
@@ -464,7 +472,8 @@ impl Runtime {
 
     fn rebuild_at(&mut self, i: usize, definitions: &Definitions) {
         let mut view = self.views.remove(i);
-        if let Err(error) = self.rebuild(&mut view, definitions) {
+        if let Err(error) = contained(|| self.rebuild(&mut view, definitions)) {
+            tracing::error!(view = view.definition.name, %error, "a view has stopped");
             view.fail(error);
         }
         self.views.insert(i, view);
@@ -483,6 +492,10 @@ impl Runtime {
         match command {
             Command::Read { at_least, .. } | Command::Subscribe { at_least, .. } if at_least > self.position => {
                 self.waiting.push((at_least, command));
+            }
+            // Built ahead of the ticks: it joins the others when they get there.
+            Command::Add { ref view, .. } if view.position > self.position => {
+                self.waiting.push((view.position, command));
             }
             Command::Add { view, reply } => {
                 let added = self.add(*view);
@@ -579,7 +592,7 @@ impl Runtime {
     fn checkpoint(&mut self) -> Result<(), SqlError> {
         self.dirty = false;
         let mut changes = Vec::new();
-        for view in self.views.iter_mut().filter(|view| view.durable && view.error.is_none()) {
+        for view in self.views.iter_mut().filter(|view| view.durable && !view.stale && view.error.is_none()) {
             changes.extend(checkpoint::changes(view));
         }
         let position = self.position;
@@ -603,6 +616,12 @@ impl Runtime {
         };
         self.store.write(write).wait().map(|_| ()).map_err(store_error)
     }
+}
+
+/// A bug in one view ends that view, not the thread that keeps all of them.
+fn contained<T>(work: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(SqlError::internal("the view's evaluation panicked; the server's log has the details")))
 }
 
 async fn sleep_until(deadline_us: Option<i64>, clock: &dyn Clock) {
