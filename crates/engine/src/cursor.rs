@@ -55,11 +55,18 @@ pub struct DocumentCursor {
     ahead: Option<DocBuf>,
     /// How many may still be returned.
     remaining: Option<u64>,
+    /// The rows are in memory: fetching them takes no time worth speaking of.
+    at_hand: bool,
 }
 
 impl DocumentCursor {
     pub fn new(rows: Rows, limit: Option<u64>) -> Self {
-        DocumentCursor { rows, ahead: None, remaining: limit }
+        DocumentCursor { rows, ahead: None, remaining: limit, at_hand: false }
+    }
+
+    /// A cursor over rows in memory.
+    pub fn at_hand(rows: Rows) -> Self {
+        DocumentCursor { rows, ahead: None, remaining: None, at_hand: true }
     }
 
     fn into_rows(self) -> Rows {
@@ -106,7 +113,7 @@ impl DocumentCursor {
 impl Cursor {
     /// A cursor over documents that are at hand.
     pub fn of(documents: Vec<DocBuf>) -> Self {
-        Cursor::Documents(DocumentCursor::new(Box::new(documents.into_iter().map(Ok)), None))
+        Cursor::Documents(DocumentCursor::at_hand(Box::new(documents.into_iter().map(Ok))))
     }
 
     /// Whether `next_batch` may wait for documents to come.
@@ -121,6 +128,7 @@ impl Cursor {
     /// The next batch; a cursor that awaits does so for at most `wait` if it has nothing.
     pub async fn next_batch(&mut self, limit: BatchLimit, wait: Option<Duration>) -> Result<Batch> {
         match self {
+            Cursor::Documents(cursor) if cursor.at_hand => cursor.next_batch(limit),
             Cursor::Documents(cursor) => blocking(|| cursor.next_batch(limit)),
             Cursor::Changes(stream) => {
                 let limit = changes::BatchLimit { documents: limit.documents, bytes: limit.bytes };

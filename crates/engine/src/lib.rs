@@ -31,6 +31,7 @@
 //! Read next: `documents/mod.rs`, `cursor.rs`, `sessions.rs`, `error.rs`.
 
 pub mod documents;
+pub mod sql;
 
 mod cursor;
 mod error;
@@ -46,7 +47,11 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
-pub use store::{Namespace, SyncMode};
+pub use sql::{
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
+    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+};
+pub use store::{LogRetention, Namespace, SyncMode};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -56,6 +61,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whether an acknowledged write has been synced to the disk.
     pub sync: SyncMode,
+    /// How much of the change log is kept for streams to resume from.
+    pub log_retention: LogRetention,
     /// Fail points and other commands that only tests should have.
     pub enable_test_commands: bool,
 }
@@ -67,6 +74,7 @@ impl Options {
             dir: dir.into(),
             clock: Arc::new(SystemClock),
             sync: SyncMode::default(),
+            log_retention: LogRetention::default(),
             enable_test_commands: false,
         }
     }
@@ -87,6 +95,7 @@ struct Inner {
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
+    sql: sql::SqlRuntime,
 }
 
 impl Headwater {
@@ -95,6 +104,7 @@ impl Headwater {
     pub fn open(options: Options) -> Result<Self> {
         let store = Store::open(StoreOptions {
             sync: options.sync,
+            log_retention: options.log_retention,
             clock: Arc::clone(&options.clock),
             ..StoreOptions::new(&options.dir)
         })?;
@@ -102,12 +112,15 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, growth, emptied: Default::default() }) })
+        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        let emptied = Default::default();
+        Ok(Headwater { inner: Arc::new(Inner { options, store, hub, sessions, emptied, growth, sql }) })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.
     pub fn close(&self) {
         self.inner.sessions.end_all();
+        self.inner.sql.close();
         self.inner.store.close();
     }
 
@@ -138,6 +151,10 @@ impl Headwater {
 
     pub(crate) fn growth(&self) -> Arc<tokio::sync::Notify> {
         Arc::clone(&self.inner.growth)
+    }
+
+    pub(crate) fn sql(&self) -> &sql::SqlRuntime {
+        &self.inner.sql
     }
 
     pub(crate) fn hub(&self) -> &Hub {

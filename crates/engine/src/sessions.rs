@@ -11,6 +11,9 @@
 //! - At most one transaction is open per session.
 //! - A transaction that failed, timed out or was killed answers 251 until its number is left behind.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime, Uuid};

@@ -21,6 +21,7 @@
 //! Read next: `types.rs`, `datum.rs`, `expr.rs`, `plan.rs`, then `parser`, `binder`, `functions`.
 
 pub mod aggregates;
+pub mod binder;
 pub mod cast;
 pub mod catalog;
 pub mod compare;
@@ -32,8 +33,10 @@ pub mod expr;
 pub mod functions;
 pub mod json;
 pub mod numeric;
+mod optimize;
 pub mod parser;
 pub mod plan;
+mod rewrite;
 pub mod text;
 pub mod types;
 

@@ -47,7 +47,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
             log_removed: None,
         });
     }
-    let last = shared.applied();
+    let last = shared.applied().max(ClusterTime(shared.reserved.load(Ordering::Acquire)));
     let entries = position(effects.entries, last, now_ms, grouping);
     let log_bytes = append_log(&mut batch, &entries);
     if changed {

@@ -106,10 +106,11 @@ fn commit_groups(shared: &Arc<Shared>, inbox: &Inbox) {
     while inbox.take_group(&mut group).is_some() {
         Group::default().commit(shared, inbox, &mut group);
     }
-    if shared.check_healthy().is_ok()
-        && let Err(error) = shared.kv.sync()
-    {
-        shared.poison(&error);
+    if shared.check_healthy().is_ok() {
+        match shared.kv.sync() {
+            Ok(()) => shared.kv.settle(),
+            Err(error) => shared.poison(&error),
+        }
     }
 }
 
@@ -178,6 +179,11 @@ impl Group {
             let next = Some(Arc::clone(catalog));
             shared.catalogs.store(Arc::new(Catalogs { current: Arc::clone(&current), next }));
         }
+        if let Some((position, bytes)) = prepared.log_removed {
+            // Before it happens, so that a reader that misses the entries also finds out why.
+            shared.log.set_removed(position);
+            shared.log.shrunk(bytes);
+        }
         self.dirty = true;
         if let Err(error) = shared.kv.commit(prepared.batch) {
             shared.poison(&error);
@@ -189,10 +195,6 @@ impl Group {
         shared.applied.store(prepared.applied.0, Ordering::Release);
         shared.evicted.lock().extend(prepared.evicted);
         shared.log.appended(prepared.log_bytes);
-        if let Some((position, bytes)) = prepared.log_removed {
-            shared.log.set_removed(position);
-            shared.log.shrunk(bytes);
-        }
         self.bytes += prepared.log_bytes;
         self.entries.extend(prepared.entries);
         Ok(())

@@ -13,6 +13,16 @@ pub struct LogPosition {
     pub index: u32,
 }
 
+impl LogPosition {
+    /// The least position after this one.
+    pub fn next(self) -> Self {
+        match self.index.checked_add(1) {
+            Some(index) => LogPosition { time: self.time, index },
+            None => LogPosition { time: self.time.next(), index: 0 },
+        }
+    }
+}
+
 /// A database and a collection in it. `collection` is empty for database-wide operations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace {

@@ -97,6 +97,8 @@ pub trait Kv: KvRead {
     fn commit(&self, batch: Batch) -> Result<()>;
     /// Makes every committed batch durable.
     fn sync(&self) -> Result<()>;
+    /// Prepares for a quick reopening; nothing is written afterwards.
+    fn settle(&self) {}
     /// A consistent view over all spaces. Keep it short-lived: old versions stay while it lives.
     fn snapshot(&self) -> Arc<dyn KvRead>;
 }

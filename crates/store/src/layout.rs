@@ -141,6 +141,9 @@ pub fn collection_range(collection: CollectionId) -> KeyRange {
     KeyRange::prefix(&collection.0.to_be_bytes())
 }
 
+/// Longest key of a side-table record, bytes; the key-value store ends at 65,535 for all of it.
+pub const MAX_SIDE_KEY: usize = 60_000;
+
 /// Key of a side-table record.
 ///
 /// # Panics

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub catalogs: ArcSwap<Catalogs>,
     pub applied: AtomicU64,
     pub durable: AtomicU64,
+    /// Commits get later times than this.
+    pub reserved: AtomicU64,
     /// Collections and indexes draw their ids here.
     pub next_id: AtomicU32,
     pub interest: Interest,
@@ -65,6 +67,7 @@ impl Shared {
             catalogs: ArcSwap::from_pointee(Catalogs { current: Arc::new(recovered.catalog), next: None }),
             applied: AtomicU64::new(applied),
             durable: AtomicU64::new(applied),
+            reserved: AtomicU64::new(applied),
             next_id: AtomicU32::new(recovered.next_id),
             interest: Interest::default(),
             locks: Locks::default(),

@@ -154,6 +154,11 @@ impl Store {
         self.0.shared.applied()
     }
 
+    /// No commit from now on gets this time or an earlier one.
+    pub fn reserve_time(&self, time: ClusterTime) {
+        self.0.shared.reserved.fetch_max(time.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
     /// Everything up to here survives a crash. Never later than `applied()`.
     pub fn durable(&self) -> ClusterTime {
         self.0.shared.durable()
@@ -225,32 +230,27 @@ impl Store {
     /// The durable entries after a position (from the oldest kept one if `None`), up to and
     /// including a time. The first item is `HistoryLost` if entries after it have been removed.
     pub fn log(&self, after: Option<LogPosition>, up_to: ClusterTime) -> LogReader {
-        let removed = self.0.shared.log.removed();
-        let after = after.unwrap_or(removed);
-        if after < removed {
-            return LogReader::failed(Error::HistoryLost { asked: after.time, oldest: self.oldest_time() });
-        }
-        let next = match after.index.checked_add(1) {
-            Some(index) => LogPosition { time: after.time, index },
-            None => LogPosition { time: after.time.next(), index: 0 },
-        };
-        self.read_log(next, up_to)
+        self.read_log(after.unwrap_or_else(|| self.0.shared.log.removed()), up_to)
     }
 
     /// The durable entries from a time on, that time included, up to and including another.
     pub fn log_from_time(&self, from: ClusterTime, up_to: ClusterTime) -> LogReader {
-        if from < self.oldest_time() {
-            return LogReader::failed(Error::HistoryLost { asked: from, oldest: self.oldest_time() });
-        }
-        self.read_log(LogPosition { time: from, index: 0 }, up_to)
+        let before = LogPosition { time: ClusterTime(from.0.saturating_sub(1)), index: u32::MAX };
+        self.read_log(before, up_to)
     }
 
-    fn read_log(&self, from: LogPosition, up_to: ClusterTime) -> LogReader {
+    fn read_log(&self, after: LogPosition, up_to: ClusterTime) -> LogReader {
         let shared = &self.0.shared;
         let up_to = up_to.min(shared.durable());
         let expiry = shared.log.image_seconds().map(|seconds| seconds.saturating_mul(1000));
         let images_from_ms = expiry.map_or(i64::MIN, |ms| shared.clock.now_ms().saturating_sub(ms));
-        LogReader::open(&*shared.kv, from, up_to, images_from_ms).unwrap_or_else(LogReader::failed)
+        let bounds = (shared.log.removed(), after.next());
+        let reader = LogReader::open(&*shared.kv, bounds, up_to, images_from_ms);
+        // Looked at after the reader has its view: entries that went meanwhile must not go unnoticed.
+        if after < shared.log.removed() {
+            return LogReader::failed(Error::HistoryLost { asked: after.time, oldest: self.oldest_time() });
+        }
+        reader.unwrap_or_else(LogReader::failed)
     }
 
     /// Every entry from this time on is still in the log.

@@ -88,7 +88,7 @@ impl Transaction {
         let role = Role::Statement { txn: self.locks.txn, snapshot: Arc::clone(self.snapshot.kv()) };
         let mut txn = WriteTxn::new(&self.locks.shared, base, Arc::clone(&self.work.catalog), role);
         let value = run(&mut txn)?;
-        let WriteTxn { overlay, catalog, effects, .. } = txn;
+        let (overlay, catalog, effects) = txn.into_work();
         self.work.catalog = catalog;
         self.work.effects.absorb(effects);
         let mine = Arc::make_mut(&mut self.work.overlay);

@@ -100,6 +100,11 @@ impl WriteTxn {
         }
     }
 
+    /// What it has done, letting go of what it read from.
+    pub(crate) fn into_work(self) -> (Overlay, Arc<Catalog>, Effects) {
+        (self.overlay, self.catalog, self.effects)
+    }
+
     /// Wall clock of this write, milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
         self.now_ms
@@ -111,7 +116,11 @@ impl WriteTxn {
     }
 
     /// Puts a record into a side table, in the same commit as the documents.
+    ///
+    /// # Panics
+    /// If the key is longer than 60,000 bytes.
     pub fn put_record(&mut self, space: &str, key: &[u8], value: impl Into<Bytes>) {
+        assert!(key.len() <= layout::MAX_SIDE_KEY, "keys of side tables are short");
         self.overlay.put(Space::Meta, layout::side_key(space, key).into(), value.into());
     }
 

@@ -3,6 +3,8 @@
 //! The test runs itself as a child that writes and prints each acknowledgement, kills it, opens the
 //! directory and compares.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;

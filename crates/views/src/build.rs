@@ -8,7 +8,7 @@ use sql::{Source, SqlError};
 use store::{Direction, LogEntry, Namespace, Reader as _, Snapshot, Store};
 
 use crate::definition::{Definitions, StreamDefinition};
-use crate::events::{collection_delta, stream_row};
+use crate::events::{StreamBounds, collection_delta, stream_row};
 use crate::runtime::{Upstream, store_error};
 use crate::scan::collection_row;
 use crate::view::RunningView;
@@ -70,6 +70,7 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     let stream = past.definitions.stream(db, name).ok_or_else(|| missing("change stream", name))?.clone();
     let columns = view.feeds[feed].columns.clone();
     let mut chunk: Vec<Delta> = Vec::with_capacity(CHUNK_ROWS);
+    let bounds = StreamBounds::of(&view.feeds[feed].source)?;
     let mut ctx = dataflow::StepContext::at(past.now_us);
     let mut wall_us = 0;
     let mut last = ClusterTime::ZERO;
@@ -79,7 +80,7 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
             tick(view, Some((feed, std::mem::take(&mut chunk))), wall_us)?;
         }
         last = entry.position.time;
-        if stream.takes(&entry, &mut ctx)? {
+        if bounds.holds(&entry) && stream.takes(&entry, &mut ctx)? {
             wall_us = wall_us.max(entry.wall_ms.saturating_mul(1000));
             chunk.push((stream_row(&entry, &stream, &columns), 1));
             view.counters.last_event_ms = entry.wall_ms;
@@ -88,7 +89,13 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     if chunk.is_empty() { Ok(()) } else { tick(view, Some((feed, chunk)), wall_us) }
 }
 
-fn build_collection(view: &mut RunningView, feed: usize, db: &str, name: &str, past: &Past<'_>) -> Result<(), SqlError> {
+fn build_collection(
+    view: &mut RunningView,
+    feed: usize,
+    db: &str,
+    name: &str,
+    past: &Past<'_>,
+) -> Result<(), SqlError> {
     let columns = view.feeds[feed].columns.clone();
     let namespace = Namespace::new(db, name);
     if let Some(collection) = past.snapshot.catalog().collection(&namespace).cloned() {
@@ -123,8 +130,7 @@ fn build_view(view: &mut RunningView, feed: usize, db: &str, name: &str, past: &
         .iter()
         .find(|up| up.db == db && up.name == name)
         .ok_or_else(|| missing("materialized view", name))?;
-    let rows: Vec<Delta> =
-        upstream.rows.iter().map(|(row, n)| (columns.row(|c| row[c].clone()), *n)).collect();
+    let rows: Vec<Delta> = upstream.rows.iter().map(|(row, n)| (columns.row(|c| row[c].clone()), *n)).collect();
     tick(view, Some((feed, rows)), past.now_us)
 }
 

@@ -1,13 +1,47 @@
 //! Change events as rows of a stream, and as deltas of a collection.
 
 use changes::event::Event;
+use changes::token::ResumeToken;
 use dataflow::{Delta, StepContext};
 use sql::datum::Numeric;
-use sql::{Datum, Json, Row, SqlError};
+use sql::{Datum, Json, Row, Source, SqlError};
 use store::{LogEntry, Operation};
 
 use crate::definition::{StreamDefinition, StreamScope};
 use crate::scan::{ScanColumns, collection_row, document_datum};
+
+/// The part of a stream that `SINCE` (exclusive) and `UP TO` (inclusive) leave of it, as the
+/// canonical text of its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamBounds {
+    since: Option<String>,
+    up_to: Option<String>,
+}
+
+impl StreamBounds {
+    /// # Errors
+    /// 22023 for what is no resume token.
+    pub fn of(source: &Source) -> Result<Self, SqlError> {
+        let Source::Stream { since, up_to, .. } = source else { return Ok(StreamBounds::default()) };
+        let canonical = |data: &String| match ResumeToken::parse_data(data, Vec::new()) {
+            Ok(token) => Ok(token.data()),
+            Err(error) => Err(SqlError::new("22023", format!("invalid resume token: {error}"))
+                .with_hint("a token is the change_id of an event of this stream")),
+        };
+        Ok(StreamBounds {
+            since: since.as_ref().map(canonical).transpose()?,
+            up_to: up_to.as_ref().map(canonical).transpose()?,
+        })
+    }
+
+    pub fn holds(&self, entry: &LogEntry) -> bool {
+        if self.since.is_none() && self.up_to.is_none() {
+            return true;
+        }
+        let id = Event::new(entry).change_id();
+        self.since.as_ref().is_none_or(|since| id > *since) && self.up_to.as_ref().is_none_or(|up_to| id <= *up_to)
+    }
+}
 
 /// One column of `sql::catalog::stream_columns()` for an entry.
 pub fn stream_column(entry: &LogEntry, stream: &StreamDefinition, column: usize) -> Datum {

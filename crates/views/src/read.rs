@@ -50,11 +50,8 @@ pub async fn query(
         .into_iter()
         .filter_map(|source| if let Source::View { db, name } = source { Some((db, name)) } else { None })
         .collect();
-    let read = if names.is_empty() {
-        ViewRows { time: present, views: vec![] }
-    } else {
-        views.read(names, present).await?
-    };
+    let read =
+        if names.is_empty() { ViewRows { time: present, views: vec![] } } else { views.read(names, present).await? };
     let views = views.clone();
     let run = move || {
         let mut reader = Reader { views: &views, system: &*system, db: &db, read: &read, snapshot: None };
@@ -82,11 +79,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn run(&mut self, plan: &Arc<Plan>, ctx: &QueryContext) -> Result<QueryResult, SqlError> {
         let mut flow = Dataflow::compile(plan, Mode::Once)?;
-        let mut step = StepContext {
-            time_zone: &ctx.time_zone,
-            parameters: &ctx.parameters,
-            ..StepContext::at(ctx.now_us)
-        };
+        let mut step =
+            StepContext { time_zone: &ctx.time_zone, parameters: &ctx.parameters, ..StepContext::at(ctx.now_us) };
         let inputs: Vec<Input> = flow.inputs().cloned().collect();
         let mut out = Vec::new();
         for (i, input) in inputs.iter().enumerate() {

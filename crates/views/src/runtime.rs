@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::build::{Past, build, concerns, missing};
 use crate::checkpoint;
 use crate::definition::{Definitions, ViewDefinition};
-use crate::events::{collection_delta, stream_row};
+use crate::events::{StreamBounds, collection_delta, stream_row};
 use crate::subscription::{Subscription, subscription};
 use crate::view::{RunningView, ViewCounters};
 
@@ -184,7 +184,11 @@ impl Views {
     }
 
     /// Follows a query that is no view.
-    pub async fn subscribe_query(&self, definition: Arc<ViewDefinition>, snapshot: bool) -> Result<Subscription, SqlError> {
+    pub async fn subscribe_query(
+        &self,
+        definition: Arc<ViewDefinition>,
+        snapshot: bool,
+    ) -> Result<Subscription, SqlError> {
         let view = self.start(definition, false).await?;
         let at_least = self.0.store.durable();
         self.ask(|reply| Command::Subscribe { target: Target::Query(Box::new(view)), snapshot, at_least, reply }).await
@@ -272,7 +276,10 @@ impl Runtime {
     fn restore_view(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
         let found = checkpoint::restore(&self.store, view)?;
         let oldest = self.store.oldest_time();
-        if found && view.position.next() >= oldest && !view.feeds.iter().any(|f| matches!(f.source, Source::View { .. })) {
+        if found
+            && view.position.next() >= oldest
+            && !view.feeds.iter().any(|f| matches!(f.source, Source::View { .. }))
+        {
             return self.catch_up(view);
         }
         *view = RunningView::new(view.definition.clone(), true)?;
@@ -305,7 +312,12 @@ impl Runtime {
         Ok(())
     }
 
-    fn feed_one(&self, view: &mut RunningView, entries: &[LogEntry], definitions: &Definitions) -> Result<(), SqlError> {
+    fn feed_one(
+        &self,
+        view: &mut RunningView,
+        entries: &[LogEntry],
+        definitions: &Definitions,
+    ) -> Result<(), SqlError> {
         let Some(last) = entries.last() else { return Ok(()) };
         let mut decoded = Decoded::default();
         let now_us = last.wall_ms.saturating_mul(1000);
@@ -652,9 +664,10 @@ fn decode(
     match &feed.source {
         Source::Stream { db, name, .. } => {
             let Some(stream) = definitions.stream(db, name) else { return Ok(Ok(rows)) };
+            let bounds = StreamBounds::of(&feed.source)?;
             let mut ctx = dataflow::StepContext::at(now_us);
             for entry in entries {
-                if stream.takes(entry, &mut ctx)? {
+                if bounds.holds(entry) && stream.takes(entry, &mut ctx)? {
                     rows.push((stream_row(entry, stream, &feed.columns), 1));
                 }
             }

@@ -21,7 +21,11 @@ pub struct ScanColumns {
 enum Output {
     Whole(usize),
     /// The n-th path of the n-th entry of `documents`.
-    Path { document: usize, path: usize, text: bool },
+    Path {
+        document: usize,
+        path: usize,
+        text: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -118,7 +122,8 @@ fn walk<'a>(value: Raw<'a>, path: &[PathStep]) -> Option<Raw<'a>> {
 }
 
 fn element(array: RawDoc<'_>, index: i32) -> Option<Raw<'_>> {
-    let position = if index >= 0 { index as usize } else { array.values().count().checked_add_signed(index as isize)? };
+    let position =
+        if index >= 0 { index as usize } else { array.values().count().checked_add_signed(index as isize)? };
     array.values().nth(position)
 }
 

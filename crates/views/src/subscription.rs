@@ -84,8 +84,9 @@ impl Publisher {
             }
             if mailbox.deltas.len() > MAX_WAITING {
                 mailbox.deltas = Vec::new();
-                mailbox.end = Some(Err(SqlError::new("53400", "the subscriber is too slow: too many changes wait for it")
-                    .with_hint("read faster, or subscribe to a view that keeps fewer rows")));
+                mailbox.end =
+                    Some(Err(SqlError::new("53400", "the subscriber is too slow: too many changes wait for it")
+                        .with_hint("read faster, or subscribe to a view that keeps fewer rows")));
             }
         }
         drop(mailbox);

@@ -69,9 +69,6 @@ impl Projection {
 
     /// `$addFields`: everything is computed, everything else stays.
     pub fn add_fields(spec: RawDoc<'_>, ctx: &Context) -> Result<Projection> {
-        if spec.is_empty() {
-            return Err(Error::new(40177, "specification must have at least one field"));
-        }
         let mut root = Level::default();
         for (name, value) in spec.iter() {
             add_field(&mut root, name, value, ctx)?;

@@ -241,7 +241,7 @@ fn apply_pipeline(pipeline: &Pipeline, doc: &DocBuf) -> Result<Outcome> {
     })
 }
 
-/// The new document with the `_id` of the old one. Errors with 66 if it has another one.
+/// The new document with the `_id` of the old one, first. Errors with 66 if it has another one.
 fn keep_id(new: &DocBuf, old: &DocBuf) -> Result<DocBuf> {
     let (new_id, old_id) = (new.get("_id"), old.get("_id"));
     if let (Some(new_id), Some(old_id)) = (new_id, old_id)
@@ -264,10 +264,9 @@ fn keep_id(new: &DocBuf, old: &DocBuf) -> Result<DocBuf> {
         ));
     }
     check::check_id(id)?;
-    // A replacement that names its `_id` keeps the order it came in.
-    let document = match new_id {
-        Some(_) => new.clone(),
-        None => check::with_id_first(id, new.as_doc()),
+    let document = match new.iter().next() {
+        Some(("_id", _)) => new.clone(),
+        _ => check::with_id_first(id, new.as_doc()),
     };
     if document.len() > base::limits::MAX_DOCUMENT {
         return Err(node::too_large());

@@ -35,14 +35,6 @@ impl Headwater {
     /// with `$changeStream` gives a cursor that awaits.
     pub async fn aggregate(&self, caller: &Caller, aggregate: Aggregate) -> Result<Opened> {
         let in_transaction = caller.session.is_some_and(|call| call.in_transaction);
-        let result = self.run_aggregate(caller, aggregate, in_transaction).await;
-        if result.is_err() && in_transaction {
-            self.fail_transaction(caller);
-        }
-        result
-    }
-
-    async fn run_aggregate(&self, caller: &Caller, aggregate: Aggregate, in_transaction: bool) -> Result<Opened> {
         if watch::is_change_stream(&aggregate.pipeline) {
             if in_transaction {
                 return Err(Error::new(263, "$changeStream cannot be used in a transaction"));
@@ -52,7 +44,7 @@ impl Headwater {
         let snapshot = self.view(caller)?;
         let prepared = self.prepare_pipeline(&snapshot, &aggregate)?;
         if prepared.pipeline.output().is_none() {
-            let cursor = blocking(|| self.open_pipeline(caller, snapshot, prepared, aggregate.lazy))?;
+            let cursor = blocking(|| self.open_pipeline(caller, snapshot, prepared))?;
             return Ok(Opened { cursor, time: None });
         }
         if in_transaction {
@@ -66,7 +58,7 @@ impl Headwater {
     /// A cursor over a pipeline that only reads.
     pub(super) fn pipeline_cursor(&self, caller: &Caller, snapshot: Snapshot, aggregate: Aggregate) -> Result<Cursor> {
         let prepared = self.prepare_pipeline(&snapshot, &aggregate)?;
-        blocking(|| self.open_pipeline(caller, snapshot, prepared, aggregate.lazy))
+        blocking(|| self.open_pipeline(caller, snapshot, prepared))
     }
 
     pub(super) fn prepare_pipeline(&self, snapshot: &Snapshot, aggregate: &Aggregate) -> Result<Prepared> {
@@ -94,6 +86,10 @@ impl Headwater {
         let collection = catalog.collection(&namespace).cloned();
         let context =
             self.evaluation(aggregate.variables.as_ref()).context(collation.as_ref(), collection.as_deref())?;
+        if stages.iter().any(|stage| stage.as_doc().contains("$changeStreamSplitLargeEvent")) {
+            let message = "$changeStreamSplitLargeEvent can only be used in a $changeStream pipeline";
+            return Err(Error::new(20, message));
+        }
         let raw: Vec<RawDoc<'_>> = stages.iter().map(DocBuf::as_doc).collect();
         let pipeline = Pipeline::parse(&raw, &context)?;
         check_origin(&aggregate.origin, &pipeline)?;
@@ -107,7 +103,7 @@ impl Headwater {
         })
     }
 
-    fn open_pipeline(&self, caller: &Caller, snapshot: Snapshot, prepared: Prepared, lazy: bool) -> Result<Cursor> {
+    fn open_pipeline(&self, caller: &Caller, snapshot: Snapshot, prepared: Prepared) -> Result<Cursor> {
         let rows = if prepared.pipeline.stages().iter().all(Stage::is_single) {
             let input = self.input(&snapshot, &prepared, caller.deadline)?;
             let pipeline = Arc::clone(&prepared.pipeline);
@@ -117,7 +113,6 @@ impl Headwater {
             }));
             rows
         } else {
-            let _ = lazy;
             self.gathered(snapshot, prepared, caller.deadline)?
         };
         Ok(Cursor::Documents(DocumentCursor::new(rows, None)))

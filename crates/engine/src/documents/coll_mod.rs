@@ -142,7 +142,7 @@ fn index_change(collection: &Collection, change: &IndexChange, answer: &mut Doc)
             return Err(Error::new(72, "TTL index 'expireAfterSeconds' option must be within an acceptable range"));
         }
         spec.set("expireAfterSeconds", Value::Int64(seconds));
-        old.push("expireAfterSeconds", before.clone());
+        old.push("expireAfterSeconds", before.as_whole().map_or(before.clone(), Value::Int64));
         answer.push("expireAfterSeconds_old", before);
         let shown = i32::try_from(seconds).map_or(Value::Int64(seconds), Value::Int32);
         answer.push("expireAfterSeconds_new", shown);

@@ -73,6 +73,11 @@ impl Headwater {
             show_record_id: find.show_record_id,
             deadline: caller.deadline,
         };
+        if query.wanted_id().is_some() {
+            // One point read: not worth moving the other tasks of this thread away.
+            let rows = rows(snapshot, &collection, Arc::new(query), shape)?;
+            return Ok(Cursor::Documents(DocumentCursor::at_hand(rows)));
+        }
         let rows = blocking(|| rows(snapshot, &collection, Arc::new(query), shape))?;
         Ok(Cursor::Documents(DocumentCursor::new(rows, find.limit)))
     }

@@ -141,21 +141,11 @@ pub struct Aggregate {
     pub collation: Option<DocBuf>,
     pub variables: Option<DocBuf>,
     pub bypass_validation: bool,
-    /// The first batch is empty, so nothing needs to be read before it is asked for.
-    pub lazy: bool,
 }
 
 impl Aggregate {
     pub fn new(origin: Origin, pipeline: Vec<DocBuf>) -> Self {
-        Aggregate {
-            origin,
-            pipeline,
-            hint: None,
-            collation: None,
-            variables: None,
-            bypass_validation: false,
-            lazy: false,
-        }
+        Aggregate { origin, pipeline, hint: None, collation: None, variables: None, bypass_validation: false }
     }
 }
 

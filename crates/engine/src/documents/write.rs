@@ -14,6 +14,8 @@
 
 mod prepare;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -206,7 +206,13 @@ pub async fn coll_mod(ctx: &Context, request: &Request) -> Result<Reply> {
 fn description_of(body: RawDoc<'_>) -> DocBuf {
     let generic = ["lsid", "writeConcern", "comment", "maxTimeMS", "readConcern", "apiVersion", "txnNumber"];
     let kept = body.iter().skip(1).filter(|(name, _)| !name.starts_with('$') && !generic.contains(name));
-    kept.map(|(name, value)| (name.to_owned(), value.to_value())).collect::<Doc>().to_buf()
+    let mut description: Doc = kept.map(|(name, value)| (name.to_owned(), value.to_value())).collect();
+    if let Some(Value::Document(index)) = description.get_mut("index")
+        && let Some(seconds) = index.get("expireAfterSeconds").and_then(Value::as_whole)
+    {
+        index.set("expireAfterSeconds", seconds);
+    }
+    description.to_buf()
 }
 
 fn index_change(doc: RawDoc<'_>) -> Result<IndexChange> {

@@ -255,6 +255,22 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         return Err(Error::new(13, message));
     }
     check_numbered(spec, request)?;
+    let result = dispatch(ctx, spec, request).await;
+    let ends = matches!(spec.kind, Kind::CommitTransaction | Kind::AbortTransaction);
+    if let Err(error) = &result
+        && request.generic.txn.in_transaction()
+        && !ends
+        && error.code() != ALREADY_STARTED
+    {
+        ctx.server.engine.abort_after_error(&caller::caller(request));
+    }
+    result
+}
+
+/// The transaction number is in use; that does not end what uses it.
+const ALREADY_STARTED: i32 = 50911;
+
+async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Result<Reply> {
     match spec.kind {
         Kind::Hello { legacy } => crate::hello::run(ctx, request.body.as_doc(), legacy).await,
         Kind::Ping => Ok(Reply::new()),

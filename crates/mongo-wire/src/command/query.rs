@@ -199,7 +199,6 @@ pub(super) fn parse_aggregate(request: &Request, needs_cursor: bool) -> Result<P
         collation: args.document_buf("collation")?.filter(|doc| !doc.is_empty()),
         variables: args.document_buf("let")?,
         bypass_validation: args.flag("bypassDocumentValidation")?,
-        lazy: batch_size == Some(0),
     };
     Ok(ParsedAggregate { aggregate, explain, batch_size })
 }

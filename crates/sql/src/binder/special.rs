@@ -96,28 +96,30 @@ impl Binder<'_> {
     /// LIKE, ILIKE, SIMILAR TO.
     pub(super) fn bind_pattern(&mut self, ast: &ast::Expr, env: &mut Env<'_, '_>) -> Result<Expr> {
         use ast::Expr::*;
-        let (operator, not, value, pattern, escape) = match ast {
-            Like { negated, any: false, expr, pattern, escape_char } => ("~~", *negated, expr, pattern, escape_char),
-            ILike { negated, any: false, expr, pattern, escape_char } => ("~~*", *negated, expr, pattern, escape_char),
-            SimilarTo { negated, expr, pattern, escape_char } => ("~", *negated, expr, pattern, escape_char),
+        let (operator, function, not, value, pattern, escape) = match ast {
+            Like { negated, any: false, expr, pattern, escape_char } => {
+                ("~~", "like", *negated, expr, pattern, escape_char)
+            }
+            ILike { negated, any: false, expr, pattern, escape_char } => {
+                ("~~*", "ilike", *negated, expr, pattern, escape_char)
+            }
+            SimilarTo { negated, expr, pattern, escape_char } => {
+                ("", "similar_to", *negated, expr, pattern, escape_char)
+            }
             _ => return Err(SqlError::unsupported("LIKE ANY")),
         };
         let value = self.bind_expr(value, env)?;
         let value = self.pattern_operand(value)?;
         let pattern = self.bind_expr(pattern, env)?;
-        let mut pattern = self.pattern_operand(pattern)?;
-        let escape = match escape {
-            Some(escape) => Some(self.bind_expr(escape, env)?),
-            None => None,
+        let pattern = self.pattern_operand(pattern)?;
+        let matched = match escape {
+            None if !operator.is_empty() => self.operator(operator, value, pattern)?,
+            None => self.call(function, vec![value, pattern])?,
+            Some(escape) => {
+                let escape = self.bind_expr(escape, env)?;
+                self.call(function, vec![value, pattern, escape])?
+            }
         };
-        if operator == "~" {
-            let mut args = vec![pattern];
-            args.extend(escape);
-            pattern = self.call("similar_to_escape", args)?;
-        } else if let Some(escape) = escape {
-            pattern = self.call("like_escape", vec![pattern, escape])?;
-        }
-        let matched = self.operator(operator, value, pattern)?;
         Ok(if not { negated(matched) } else { matched })
     }
 }

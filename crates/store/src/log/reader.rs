@@ -21,10 +21,18 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(crate) fn open(kv: &dyn Kv, from: LogPosition, up_to: ClusterTime, images_from_ms: i64) -> Result<Self> {
+    /// `removed` is the last position that is no longer there.
+    pub(crate) fn open(
+        kv: &dyn Kv,
+        (removed, from): (LogPosition, LogPosition),
+        up_to: ClusterTime,
+        images_from_ms: i64,
+    ) -> Result<Self> {
         let from_key = record_key(from);
-        // The entry may stand inside the record that begins before it.
-        let before = KeyRange { from: Vec::new(), to: Some([&from_key[..], &[0]].concat()) };
+        // The entry may stand inside the record that begins before it. Records are removed whole, so
+        // none of interest begins at or before `removed`, where a search would wade through what
+        // was removed.
+        let before = KeyRange { from: record_key(removed).to_vec(), to: Some([&from_key[..], &[0]].concat()) };
         let start = kv.range(Space::Log, before, Direction::Backward).next().transpose()?;
         let start = start.map_or(from_key.to_vec(), |(key, _)| key.to_vec());
         let records = kv.range(Space::Log, KeyRange { from: start, to: None }, Direction::Forward);

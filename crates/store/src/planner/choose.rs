@@ -90,7 +90,9 @@ impl Candidate {
 /// What an index can do for the query; `None` if nothing, or if it may lack documents.
 fn candidate(index: &Arc<Index>, conjuncts: &Conjuncts<'_>, query: &Query<'_>, hinted: bool) -> Option<Candidate> {
     let same_collation = index.collation.as_deref() == query.collation.map(|collation| &**collation);
-    if !is_complete(index, conjuncts, query) {
+    // Whoever hints at a sparse index asks for what is in it.
+    let wanted_as_is = hinted && index.sparse && index.partial.is_none();
+    if !wanted_as_is && !is_complete(index, conjuncts, query) {
         return None;
     }
     let parts = part_bounds(index, conjuncts, same_collation);

@@ -220,7 +220,12 @@ fn records_commit_with_the_documents_and_are_read_by_prefix() {
                 Ok(())
             })
             .unwrap();
-        fixture.write(|txn| Ok(txn.delete_record("views", b"a1"))).unwrap();
+        fixture
+            .write(|txn| {
+                txn.delete_record("views", b"a1");
+                Ok(())
+            })
+            .unwrap();
         drop(fixture);
         let snapshot = reopen().store.snapshot().unwrap();
         let records: Vec<_> = snapshot.records("views", b"a").map(Result::unwrap).collect();

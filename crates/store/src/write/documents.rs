@@ -7,7 +7,6 @@ use bytes::Bytes;
 use document::{DocBuf, DocWriter, Raw, compare_raw};
 
 use super::WriteTxn;
-use super::indexes::IndexChange;
 use crate::catalog::{Collection, CollectionId, RecordId};
 use crate::entry::Operation;
 use crate::error::{Error, Result};
@@ -173,11 +172,5 @@ fn check_document(document: &DocBuf) -> Result<Raw<'_>> {
             Err(Error::request(2, format!("The '_id' value cannot be of type {}", id.type_name())))
         }
         _ => Ok(id),
-    }
-}
-
-impl IndexChange {
-    pub(super) fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.remove.is_empty()
     }
 }

@@ -156,7 +156,12 @@ fn same_document(a: RawDoc<'_>, b: RawDoc<'_>) -> bool {
 fn exists<'a>(existing: impl Iterator<Item = &'a Index>, wanted: &Index) -> Result<bool> {
     for index in existing {
         let same_key = same_document(index.key_pattern(), wanted.key_pattern());
-        let same_signature = same_key && same_partial(index, wanted) && index.collation == wanted.collation;
+        // What tells two indexes apart; the other options only describe one.
+        let same_signature = same_key
+            && same_partial(index, wanted)
+            && index.collation == wanted.collation
+            && index.unique == wanted.unique
+            && index.sparse == wanted.sparse;
         let specs = format!(
             "Requested index: {}, existing index: {}",
             render::document(wanted.spec.as_doc()),

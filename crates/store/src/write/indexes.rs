@@ -106,9 +106,6 @@ impl WriteTxn {
     }
 
     pub(super) fn apply_entries(&mut self, collection: &Arc<Collection>, change: IndexChange) {
-        if change.is_empty() && change.multikey.is_empty() {
-            return;
-        }
         for key in change.remove {
             self.overlay.remove(Space::Indexes, key);
         }

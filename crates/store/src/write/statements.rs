@@ -52,9 +52,7 @@ impl WriteTxn {
         if self.collection(namespace).is_some() {
             return Err(Error::request(48, format!("Collection {namespace} already exists.")));
         }
-        if namespace.db.len() + namespace.collection.len() > 4096 {
-            return Err(Error::request(73, "Fully qualified namespace is too long"));
-        }
+        check_name(namespace)?;
         let id = CollectionId(self.shared.allocate_id());
         self.claim(id, Space::Meta, &layout::name_lock(namespace))?;
         let mut collection = Collection::new(id, Uuid::random(), namespace.clone(), kind, options);
@@ -113,6 +111,7 @@ impl WriteTxn {
         if from == to {
             return Err(Error::request(20, "Can't rename a collection to itself"));
         }
+        check_name(to)?;
         self.changeable(source.id)?;
         let target = self.collection(to);
         match &target {
@@ -204,6 +203,17 @@ impl WriteTxn {
         let key = Bytes::copy_from_slice(&layout::garbage_key(space, id));
         self.overlay.put(Space::Meta, key, Bytes::new());
     }
+}
+
+/// The server's limit on a database and collection name together, in bytes.
+const MAX_NAMESPACE: usize = 255;
+
+fn check_name(namespace: &Namespace) -> Result<()> {
+    if namespace.db.len() + 1 + namespace.collection.len() <= MAX_NAMESPACE {
+        return Ok(());
+    }
+    let message = format!("Fully qualified namespace is too long. Namespace: {namespace} Max: {MAX_NAMESPACE}");
+    Err(Error::request(73, message))
 }
 
 /// The `operationDescription` of a create event.

@@ -74,7 +74,11 @@ impl Headwater {
     pub(crate) fn prepare(&self, batch: WriteBatch, retry: Retry) -> Result<PreparedBatch> {
         let catalog = self.store().catalog();
         let now = self.applied_time().tick(self.clock().now_ms());
-        let evaluation = Evaluation { clock: self.clock(), applied: now, variables: batch.variables.as_ref() };
+        let evaluation = self.evaluation(batch.variables.as_ref());
+        if batch.statements.iter().any(|statement| takes_time(&statement.write)) {
+            // The time that an update stores is no event's.
+            self.store().reserve_time(now);
+        }
         let context = evaluation.context(None, None)?;
         for statement in &batch.statements {
             if let Write::Update(UpdateStatement { modification: Modification::Pipeline(stages), .. }) =
@@ -177,6 +181,16 @@ pub(crate) fn prepare_update(
         }
     };
     Ok(PreparedUpdate { targets: Targets { query, multi: statement.multi }, update, upsert: statement.upsert, context })
+}
+
+/// Whether an update stores the current cluster time.
+fn takes_time(write: &Write) -> bool {
+    match write {
+        Write::Update(UpdateStatement { modification: Modification::Document(doc), .. }) => {
+            doc.get("$currentDate").is_some()
+        }
+        _ => false,
+    }
 }
 
 /// What is wrong with a pipeline as such is the command's error, not the statement's.

@@ -1,0 +1,63 @@
+//! Who needs pre-images: streams that show them, and everything that follows a collection.
+
+use ::sql::{Plan, Source};
+use store::{Namespace, Store};
+use views::{StreamDefinition, StreamScope};
+
+/// Pre-images kept for one anonymous query, as long as this lives.
+pub(super) struct PlanInterest {
+    store: Store,
+    namespaces: Vec<Namespace>,
+}
+
+impl std::fmt::Debug for PlanInterest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlanInterest").field("namespaces", &self.namespaces).finish_non_exhaustive()
+    }
+}
+
+impl PlanInterest {
+    pub fn new(store: &Store, plan: &Plan) -> Self {
+        let namespaces = collections(plan);
+        for namespace in &namespaces {
+            store.set_image_interest(namespace, true);
+        }
+        PlanInterest { store: store.clone(), namespaces }
+    }
+}
+
+impl Drop for PlanInterest {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            self.store.set_image_interest(namespace, false);
+        }
+    }
+}
+
+/// A durable view's interest; each `true` wants its `false`.
+pub(super) fn want_plan(store: &Store, plan: &Plan, on: bool) {
+    for namespace in collections(plan) {
+        store.set_image_interest(&namespace, on);
+    }
+}
+
+/// A stream's interest; each `true` wants its `false`.
+pub(super) fn want_stream(store: &Store, stream: &StreamDefinition, on: bool) {
+    if !stream.images.before_change {
+        return;
+    }
+    let namespace = match &stream.scope {
+        StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
+        StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
+        StreamScope::Cluster => Namespace::new("", ""),
+    };
+    store.set_image_interest(&namespace, on);
+}
+
+fn collections(plan: &Plan) -> Vec<Namespace> {
+    let of_source = |source| match source {
+        Source::Collection { db, name } => Some(Namespace::new(db, name)),
+        _ => None,
+    };
+    plan.sources().into_iter().filter_map(of_source).collect()
+}

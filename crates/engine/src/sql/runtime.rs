@@ -1,0 +1,168 @@
+//! The SQL half of an open database: the view runtime, the definitions, and the thread that counts
+//! streams' events and lets go of log that no stream keeps any longer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base::{Clock, ClusterTime};
+use changes::{Hub, LogFilter, LogSubscription, Scope};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use store::{LogEntry, Store};
+use tokio::sync::oneshot;
+use views::{Definitions, StreamDefinition, Views, ViewsOptions};
+
+use super::{definitions, interest};
+use crate::{Error, Result};
+
+/// How often the log's pins follow the streams' retention.
+const REPIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Events of one stream since the database was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StreamCounters {
+    pub events: u64,
+    /// Milliseconds since the epoch; 0 before the first.
+    pub last_event_ms: i64,
+}
+
+type Counters = Arc<Mutex<FxHashMap<(String, String), StreamCounters>>>;
+
+pub(crate) struct SqlRuntime {
+    pub(super) views: Views,
+    /// Held while definitions change, so that a statement sees the ones it builds on.
+    pub(super) ddl: tokio::sync::Mutex<()>,
+    pub(super) started_ms: i64,
+    /// Entries of the change log since the database was opened.
+    pub(super) events: Arc<AtomicU64>,
+    pub(super) counters: Counters,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+struct Keeper {
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl SqlRuntime {
+    /// Binds the stored definitions and brings their views up to date.
+    pub fn open(store: &Store, hub: &Hub, clock: Arc<dyn Clock>) -> Result<Self> {
+        let definitions = definitions::load_definitions(store).map_err(open_error)?;
+        for stream in definitions.streams.values() {
+            interest::want_stream(store, stream, true);
+            pin(store, stream, clock.now_ms());
+        }
+        for view in definitions.views.values() {
+            interest::want_plan(store, &view.plan, true);
+        }
+        let events = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&events);
+        store.on_durable(Box::new(move |entries, _| {
+            counted.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        }));
+        let started_ms = clock.now_ms();
+        let options = ViewsOptions { clock };
+        let views = Views::open(store.clone(), hub.clone(), options, definitions).map_err(open_error)?;
+        let counters = Counters::default();
+        let keeper = start_keeper(hub, views.clone(), Arc::clone(&counters))?;
+        Ok(SqlRuntime {
+            views,
+            ddl: tokio::sync::Mutex::new(()),
+            started_ms,
+            events,
+            counters,
+            keeper: Mutex::new(Some(keeper)),
+        })
+    }
+
+    /// Ends subscriptions, writes the views' last checkpoint.
+    pub fn close(&self) {
+        if let Some(keeper) = self.keeper.lock().take() {
+            let _ = keeper.stop.send(());
+            let _ = keeper.thread.join();
+        }
+        self.views.close();
+    }
+}
+
+impl Drop for SqlRuntime {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn open_error(error: ::sql::SqlError) -> Error {
+    Error::unavailable(format!("the SQL catalogue cannot be opened: {}", error.message))
+}
+
+fn start_keeper(hub: &Hub, views: Views, counters: Counters) -> Result<Keeper> {
+    let (stop, stopped) = oneshot::channel();
+    let log = hub.subscribe(LogFilter::everything_in(Scope::Cluster), None);
+    let failed = |error: std::io::Error| Error::unavailable(format!("cannot start a thread for SQL: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    let thread = std::thread::Builder::new()
+        .name("sql-keeper".into())
+        .spawn(move || runtime.block_on(keep(log, &views, &counters, stopped)))
+        .map_err(failed)?;
+    Ok(Keeper { stop, thread })
+}
+
+async fn keep(mut log: LogSubscription, views: &Views, counters: &Counters, mut stopped: oneshot::Receiver<()>) {
+    let mut repin = tokio::time::interval(REPIN_EVERY);
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            _ = repin.tick() => {
+                let store = views.store();
+                for stream in views.definitions().streams.values() {
+                    pin(store, stream, store.clock().now_ms());
+                }
+            }
+            batch = log.next(None) => match batch {
+                Ok(batch) => count(&batch.entries, &views.definitions(), counters),
+                Err(error) => {
+                    tracing::error!(%error, "the change log cannot be read; streams' events are no longer counted");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+fn count(entries: &[LogEntry], definitions: &Definitions, counters: &Counters) {
+    for (key, stream) in &definitions.streams {
+        let mut found = StreamCounters::default();
+        for entry in entries {
+            let mut ctx = dataflow::StepContext::at(entry.wall_ms.saturating_mul(1000));
+            if stream.takes(entry, &mut ctx).unwrap_or(false) {
+                found.events += 1;
+                found.last_event_ms = entry.wall_ms;
+            }
+        }
+        if found.events > 0 {
+            let mut counters = counters.lock();
+            let counter = counters.entry(key.clone()).or_default();
+            counter.events += found.events;
+            counter.last_event_ms = found.last_event_ms;
+        }
+    }
+}
+
+fn pin_name(db: &str, name: &str) -> String {
+    format!("stream {db}.{name}")
+}
+
+/// Keeps the log from the stream's start on, or for as long as its retention says.
+pub(super) fn pin(store: &Store, stream: &StreamDefinition, now_ms: i64) {
+    let mut from = stream.start.next();
+    if let Some(retention) = stream.retention_ms {
+        let seconds = (now_ms.saturating_sub(retention) / 1000).clamp(0, i64::from(u32::MAX));
+        from = from.max(ClusterTime::new(seconds as u32, 0));
+    }
+    store.pin_log(&pin_name(&stream.db, &stream.name), Some(from));
+}
+
+pub(super) fn unpin(store: &Store, db: &str, name: &str) {
+    store.pin_log(&pin_name(db, name), None);
+}

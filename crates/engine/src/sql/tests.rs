@@ -1,0 +1,302 @@
+//! Sessions against a database of their own.
+
+use std::path::Path;
+
+use ::sql::parser;
+use document::Doc;
+
+use super::*;
+use crate::{Headwater, Namespace, Options};
+
+struct Database {
+    db: Headwater,
+    dir: tempfile::TempDir,
+}
+
+impl Database {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Database { db: open(dir.path()), dir }
+    }
+
+    fn session(&self) -> SqlSession {
+        SqlSession::new(self.db.clone(), "shop", "me")
+    }
+
+    fn reopened(self) -> Self {
+        self.db.close();
+        let Database { db, dir } = self;
+        drop(db);
+        Database { db: open(dir.path()), dir }
+    }
+
+    async fn insert(&self, id: i32, status: &str, total: i32) {
+        let doc = Doc::new().with("_id", id).with("status", status).with("total", total);
+        self.db.insert(Namespace::new("shop", "orders"), vec![doc.to_buf()]).await.unwrap();
+    }
+}
+
+fn open(dir: &Path) -> Headwater {
+    Headwater::open(Options::new(dir)).unwrap()
+}
+
+/// Runs statements; the last one's rows as `a|b` lines, or its tag, or its error as `code message`.
+async fn run(session: &mut SqlSession, text: &str) -> String {
+    let mut last = String::new();
+    for parsed in parser::parse(text).unwrap() {
+        let own = &text[parsed.range.clone()];
+        match session.execute(&parsed.statement, own, vec![], &[]).await {
+            Ok(executed) => last = shown(executed),
+            Err(error) => {
+                session.fail_transaction();
+                return format!("{} {}", error.code, error.message);
+            }
+        }
+    }
+    last
+}
+
+fn shown(executed: Executed) -> String {
+    let mut lines: Vec<String> = executed.notices.iter().map(|n| format!("NOTICE {}", n.message)).collect();
+    match executed.outcome {
+        Outcome::Rows { fields, rows, .. } => lines.extend(rows.iter().map(|row| line(&fields, row))),
+        Outcome::Command { tag } => lines.push(tag),
+        other => lines.push(format!("{other:?}")),
+    }
+    lines.join("\n")
+}
+
+fn line(fields: &[Field], row: &[Datum]) -> String {
+    let values: Vec<String> = fields.iter().zip(row).map(|(f, v)| datum_text(v, &f.ty)).collect();
+    values.join("|")
+}
+
+async fn feed(session: &mut SqlSession, text: &str) -> Feed {
+    let parsed = parser::parse(text).unwrap();
+    match session.execute(&parsed[0].statement, text, vec![], &[]).await.unwrap().outcome {
+        Outcome::Stream { feed } => feed,
+        other => panic!("no feed: {other:?}"),
+    }
+}
+
+/// The next rows without their tokens, sorted.
+async fn next(feed: &mut Feed) -> Vec<String> {
+    let rows = tokio::time::timeout(std::time::Duration::from_secs(20), feed.next()).await.expect("rows in time");
+    let rows = rows.expect("no end").expect("no error");
+    let mut lines: Vec<String> = rows.iter().map(|row| line(&feed.fields[1..], &row[1..])).collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_checked_shown_and_given_back() {
+    let database = Database::new();
+    let mut session = database.session();
+    assert_eq!(run(&mut session, "SHOW server_version_num").await, "150000");
+    assert_eq!(run(&mut session, "SET TIME ZONE 'Europe/Berlin'; SHOW timezone").await, "Europe/Berlin");
+    assert_eq!(
+        run(&mut session, "SET timezone = 'Mars'").await,
+        "22023 invalid value for parameter \"TimeZone\": \"Mars\""
+    );
+    assert_eq!(run(&mut session, "BEGIN; SET application_name = 'x'; ROLLBACK; SHOW application_name").await, "");
+    assert_eq!(run(&mut session, "BEGIN; SET LOCAL application_name = 'x'; COMMIT; SHOW application_name").await, "");
+    assert_eq!(run(&mut session, "SHOW nothing").await, "42704 unrecognized configuration parameter \"nothing\"");
+    assert_eq!(
+        run(&mut session, "SET server_version = '1'").await,
+        "55P02 parameter \"server_version\" cannot be changed"
+    );
+    assert_eq!(run(&mut session, "SET app.user = '7'; SHOW app.user").await, "7");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_transaction_accepts_only_its_end() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "BEGIN").await;
+    assert_eq!(session.transaction_status(), TransactionStatus::InTransaction);
+    assert_eq!(
+        run(&mut session, "CREATE CHANGE STREAM s ON orders").await,
+        "25001 CREATE CHANGE STREAM cannot run inside a transaction block"
+    );
+    assert_eq!(session.transaction_status(), TransactionStatus::Failed);
+    assert!(run(&mut session, "SHOW timezone").await.starts_with("25P02"));
+    assert_eq!(run(&mut session, "COMMIT").await, "ROLLBACK");
+    assert_eq!(run(&mut session, "COMMIT").await, "NOTICE there is no transaction in progress\nCOMMIT");
+    assert_eq!(run(&mut session, "BEGIN; SAVEPOINT a; ROLLBACK TO a; RELEASE a; COMMIT").await, "COMMIT");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_defined_once_and_survive_a_restart() {
+    let database = Database::new();
+    let mut session = database.session();
+    assert_eq!(
+        run(&mut session, "CREATE CHANGE STREAM s ON orders WITH (retention = '1 day')").await,
+        "CREATE CHANGE STREAM"
+    );
+    assert_eq!(run(&mut session, "CREATE CHANGE STREAM s ON orders").await, "42710 change stream \"s\" already exists");
+    assert_eq!(
+        run(&mut session, "CREATE CHANGE STREAM IF NOT EXISTS s ON orders").await,
+        "NOTICE change stream \"s\" already exists, skipping\nCREATE CHANGE STREAM"
+    );
+    assert_eq!(run(&mut session, "ALTER CHANGE STREAM s SET (retention = '2 days')").await, "ALTER CHANGE STREAM");
+    drop(session);
+    let database = database.reopened();
+    let mut session = database.session();
+    let shown = run(&mut session, "SHOW CHANGE STREAMS").await;
+    assert!(shown.starts_with("s|shop.orders|all|retention = 172800 seconds|"), "{shown}");
+    assert_eq!(run(&mut session, "DROP CHANGE STREAM s").await, "DROP CHANGE STREAM");
+    assert_eq!(run(&mut session, "DROP CHANGE STREAM s").await, "42P01 change stream \"s\" does not exist");
+    assert_eq!(run(&mut session, "SHOW CHANGE STREAMS").await, "");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_are_refused_by_name() {
+    let database = Database::new();
+    let mut session = database.session();
+    let answer = run(&mut session, "CREATE SINK k FROM v INTO 'https://example.com/hook'").await;
+    assert_eq!(answer, "0A000 sinks are not supported yet");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_counts_changes_and_streams() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    let mut changes = database.db.follow_changes();
+    database.insert(1, "new", 5).await;
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(changes.next().await.unwrap());
+    }
+    assert_eq!(seen[1].operation, "insert");
+    assert_eq!(seen[1].key.as_deref(), Some("1"));
+    let status = database.db.status().await.unwrap();
+    assert_eq!((status.collections, status.streams.len()), (1, 1));
+    assert!(status.events >= 1);
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_reads_collections_streams_and_views() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    database.insert(1, "new", 5).await;
+    database.insert(2, "paid", 7).await;
+    let sums = "SELECT status, count(*), sum(total) FROM orders GROUP BY status ORDER BY status";
+    assert_eq!(run(&mut session, sums).await, "new|1|5\npaid|1|7");
+    let events = "SELECT operation_type, full_document->>'status' FROM CHANGE_STREAM('s') ORDER BY change_id";
+    assert_eq!(run(&mut session, events).await, "insert|new\ninsert|paid");
+    let view = "CREATE MATERIALIZED VIEW v AS SELECT status, count(*) AS n FROM orders GROUP BY status";
+    assert_eq!(run(&mut session, view).await, "CREATE MATERIALIZED VIEW");
+    assert_eq!(run(&mut session, view).await, "42P07 relation \"v\" already exists");
+    database.insert(3, "paid", 1).await;
+    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "new|1\npaid|2");
+    assert_eq!(run(&mut session, "SELECT current_database(), current_user").await, "shop|me");
+    drop(session);
+    let database = database.reopened();
+    let mut session = database.session();
+    assert_eq!(run(&mut session, "SELECT * FROM v ORDER BY 1").await, "new|1\npaid|2");
+    assert!(run(&mut session, "DROP CHANGE STREAM s").await.starts_with("DROP"));
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_views_read_is_not_dropped_under_them() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    run(
+        &mut session,
+        "CREATE MATERIALIZED VIEW v AS SELECT operation_type, count(*) AS n FROM CHANGE_STREAM('s') GROUP BY 1",
+    )
+    .await;
+    run(&mut session, "CREATE MATERIALIZED VIEW w AS SELECT sum(n) AS n FROM v").await;
+    assert_eq!(
+        run(&mut session, "DROP CHANGE STREAM s").await,
+        "2BP01 cannot drop change stream s because other objects depend on it"
+    );
+    assert_eq!(
+        run(&mut session, "DROP MATERIALIZED VIEW v").await,
+        "2BP01 cannot drop materialized view v because other objects depend on it"
+    );
+    assert!(run(&mut session, "DROP CHANGE STREAM s CASCADE").await.ends_with("DROP CHANGE STREAM"));
+    assert_eq!(run(&mut session, "SHOW VIEWS").await, "");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_begins_with_the_rows_and_follows_them() {
+    let database = Database::new();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT status, count(*) AS n FROM orders GROUP BY status").await;
+    let mut followed = feed(&mut session, "SUBSCRIBE v").await;
+    assert_eq!(next(&mut followed).await, ["1|new|1"]);
+    database.insert(2, "new", 5).await;
+    assert_eq!(next(&mut followed).await, ["-1|new|1", "1|new|2"]);
+    let mut query = feed(&mut session, "SUBSCRIBE (SELECT total FROM orders WHERE total > 6)").await;
+    database.insert(3, "paid", 7).await;
+    assert_eq!(next(&mut query).await, ["1|7"]);
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_reads_rows_and_feeds_in_parts() {
+    let database = Database::new();
+    let mut session = database.session();
+    for id in 1..=3 {
+        database.insert(id, "new", id).await;
+    }
+    run(&mut session, "BEGIN; DECLARE c CURSOR FOR SELECT total FROM orders ORDER BY total").await;
+    assert_eq!(run(&mut session, "FETCH 2 FROM c").await, "1\n2");
+    assert_eq!(run(&mut session, "FETCH ALL FROM c").await, "3");
+    run(&mut session, "DECLARE f CURSOR FOR SUBSCRIBE (SELECT count(*) AS n FROM orders)").await;
+    assert!(run(&mut session, "FETCH 1 FROM f").await.ends_with("|1|3"));
+    assert_eq!(run(&mut session, "COMMIT").await, "COMMIT");
+    assert_eq!(run(&mut session, "FETCH 1 FROM c").await, "34000 cursor \"c\" does not exist");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_take_arguments() {
+    let database = Database::new();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    run(&mut session, "PREPARE p (int) AS SELECT total + $1 FROM orders").await;
+    assert_eq!(run(&mut session, "EXECUTE p (2)").await, "7");
+    assert!(run(&mut session, "EXECUTE p").await.starts_with("42601 wrong number of parameters"));
+    assert_eq!(run(&mut session, "DEALLOCATE p; EXECUTE p (2)").await, "26000 prepared statement \"p\" does not exist");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_lists_tables_and_views() {
+    let database = Database::new();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT status FROM orders").await;
+    for (command, expected) in [
+        ("d", "public|orders|table|headwater\npublic|v|materialized view|headwater"),
+        ("dt", "public|orders|table|headwater"),
+        ("dm", "public|v|materialized view|headwater"),
+        ("dn", "public|headwater"),
+    ] {
+        let query = psql_query(command);
+        assert_eq!(run(&mut session, query).await, expected, "\\{command}");
+    }
+    assert!(run(&mut session, psql_query("l")).await.contains("shop|headwater|UTF8"));
+    let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'v'";
+    assert_eq!(run(&mut session, columns).await, "status|jsonb");
+    database.db.close();
+}
+
+/// What psql 15 sends for a backslash command.
+fn psql_query(command: &str) -> &'static str {
+    let all = include_str!("tests/psql.sql");
+    all.split("-- \\").find_map(|part| part.strip_prefix(command)?.strip_prefix('\n')).expect("a known command")
+}

@@ -1,0 +1,298 @@
+//! CREATE, DROP and REFRESH MATERIALIZED VIEW.
+
+use std::sync::Arc;
+
+use ::sql::binder::BindOptions;
+use ::sql::parser::statement::{self as ast, CreateView, Name};
+use ::sql::{Datum, Expr, Field, Notice, Plan, Source, SqlError};
+use dataflow::OnError;
+use views::definition::{DefinitionKind, StoredDefinition};
+use views::events::StreamBounds;
+use views::names::SessionCatalog;
+use views::read::{QueryContext, evaluate};
+use views::{Definitions, ViewDefinition};
+
+use super::ddl::{Done, notice};
+use super::{binding, definitions, interest};
+use crate::Headwater;
+
+/// A view's plan, and how its query was read.
+#[derive(Debug)]
+pub(super) struct ViewPlan {
+    pub plan: Arc<Plan>,
+    pub notices: Vec<Notice>,
+}
+
+/// Binds a view's query into the plan that is kept up to date.
+pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result<ViewPlan, SqlError> {
+    let bound = binding::query(&create.query, catalog, &[], BindOptions::default())?;
+    if !bound.parameters.is_empty() {
+        return Err(SqlError::new("42P02", "there is no parameter $1")
+            .with_hint("A materialized view's query cannot have parameters."));
+    }
+    let plan = maintained(&bound.plan)?;
+    let plan = named(plan, &create.columns)?;
+    Ok(ViewPlan { plan, notices: bound.notices })
+}
+
+/// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
+/// is a matter of who reads.
+pub(super) fn maintained(plan: &Arc<Plan>) -> Result<Arc<Plan>, SqlError> {
+    if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
+        return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
+            .with_hint("System tables are read when a query runs; use a plain SELECT."));
+    }
+    for source in plan.sources() {
+        StreamBounds::of(&source)?;
+    }
+    match &**plan {
+        Plan::Limit { input, offset, limit } => {
+            let (order, input) = match &**input {
+                Plan::Sort { input, keys } => (keys.clone(), input),
+                _ => (Vec::new(), input),
+            };
+            let offset = count(offset.as_ref(), "OFFSET")?.unwrap_or(0);
+            let limit = count(limit.as_ref(), "LIMIT")?;
+            Ok(Arc::new(Plan::TopN { input: Arc::clone(input), partition: Vec::new(), order, offset, limit }))
+        }
+        Plan::Sort { input, .. } => Ok(Arc::clone(input)),
+        _ => Ok(Arc::clone(plan)),
+    }
+}
+
+fn count(expr: Option<&Expr>, clause: &str) -> Result<Option<u64>, SqlError> {
+    let Some(expr) = expr else { return Ok(None) };
+    let ctx = QueryContext { now_us: 0, time_zone: "UTC".to_owned(), parameters: Vec::new() };
+    match evaluate(expr, &ctx)? {
+        Datum::Null => Ok(None),
+        Datum::Int(n) if n >= 0 => Ok(Some(n as u64)),
+        _ if clause == "LIMIT" => Err(SqlError::new("2201W", "LIMIT must not be negative")),
+        _ => Err(SqlError::new("2201X", "OFFSET must not be negative")),
+    }
+}
+
+/// Gives the first columns their names; every column must have one of its own.
+fn named(plan: Arc<Plan>, names: &[String]) -> Result<Arc<Plan>, SqlError> {
+    let mut fields: Vec<Field> = plan.fields().to_vec();
+    if names.len() > fields.len() {
+        return Err(SqlError::syntax("too many column names were specified"));
+    }
+    for (field, name) in fields.iter_mut().zip(names) {
+        field.name.clone_from(name);
+    }
+    for (i, field) in fields.iter().enumerate() {
+        if fields[..i].iter().any(|earlier| earlier.name == field.name) {
+            let message = format!("column \"{}\" specified more than once", field.name);
+            return Err(SqlError::new("42701", message).with_hint("Give the columns names of their own with AS."));
+        }
+    }
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    let exprs = fields.iter().enumerate().map(|(i, field)| Expr::column(i, field.ty.clone())).collect();
+    Ok(Arc::new(Plan::Project { input: plan, exprs, fields }))
+}
+
+/// What a row does whose evaluation fails.
+pub(super) fn on_error(wanted: Option<ast::OnError>) -> OnError {
+    match wanted {
+        None | Some(ast::OnError::Fail) => OnError::Fail,
+        Some(ast::OnError::Skip | ast::OnError::DeadLetter) => OnError::DeadLetter,
+    }
+}
+
+fn check_options(options: &ast::ViewOptions) -> Result<(), SqlError> {
+    let unsupported = |option: &str| Err(SqlError::unsupported(format!("the materialized view option \"{option}\"")));
+    if options.retention.is_some() {
+        return unsupported("retention");
+    }
+    if options.max_state_rows.is_some() {
+        return unsupported("max_state_rows");
+    }
+    if options.on_error == Some(ast::OnError::DeadLetter) {
+        return Err(SqlError::unsupported("on_error = 'dead_letter'")
+            .with_hint("Use 'skip': rows that fail are left out and counted."));
+    }
+    Ok(())
+}
+
+/// CREATE MATERIALIZED VIEW. `catalog` gives the names of the statement's session.
+pub(super) async fn create(
+    engine: &Headwater,
+    create: &CreateView,
+    text: &str,
+    catalog: SessionCatalog,
+) -> Result<Done, SqlError> {
+    let sql = engine.sql();
+    let _changing = sql.ddl.lock().await;
+    let mut defined = Definitions::clone(&sql.views.definitions());
+    let db = create.name.db.clone().unwrap_or_else(|| catalog.database.clone());
+    let name = create.name.name.clone();
+    let existing = defined.view(&db, &name).cloned();
+    let is_collection = catalog.collections.find(&db, &name).is_some();
+    if create.if_not_exists && (existing.is_some() || is_collection) {
+        let skipped = notice(format!("relation \"{name}\" already exists, skipping"));
+        return Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices: vec![skipped] });
+    }
+    if is_collection || (existing.is_some() && !create.or_replace) {
+        return Err(SqlError::new("42P07", format!("relation \"{name}\" already exists")).at(create.name.position));
+    }
+    check_options(&create.options)?;
+    defined.views.remove(&(db.clone(), name.clone()));
+    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), ..catalog };
+    let ViewPlan { plan, notices } = view_plan(create, &catalog)?;
+    if let Some(existing) = &existing {
+        let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
+        refuse_dependents("replace", "materialized view", &name, &readers)?;
+        remove(engine, existing).await?;
+        sql.views.set_definitions(defined.clone());
+    }
+    let stored = StoredDefinition {
+        kind: DefinitionKind::View,
+        db: db.clone(),
+        name: name.clone(),
+        statement: text.to_owned(),
+        id: 0,
+        start: base::ClusterTime::ZERO,
+        created_ms: engine.clock().now_ms(),
+        paused: false,
+    };
+    // Before anything is read: what changes from now on comes with its pre-image.
+    interest::want_plan(engine.store(), &plan, true);
+    let stored = definitions::save(engine.store(), stored).await?;
+    let definition = Arc::new(ViewDefinition {
+        id: stored.id,
+        db: db.clone(),
+        name: name.clone(),
+        plan: Arc::clone(&plan),
+        on_error: on_error(create.options.on_error),
+        query: create.query.text.clone(),
+        statement: stored.statement.clone(),
+        created_ms: stored.created_ms,
+    });
+    if let Err(error) = sql.views.create(Arc::clone(&definition)).await {
+        interest::want_plan(engine.store(), &plan, false);
+        definitions::forget(engine.store(), stored.key()).await?;
+        return Err(error);
+    }
+    defined.views.insert((db, name), definition);
+    sql.views.set_definitions(defined);
+    Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices })
+}
+
+/// Stops a view and forgets it, on disk too.
+pub(super) async fn remove(engine: &Headwater, view: &ViewDefinition) -> Result<(), SqlError> {
+    let key = views::definition::definition_key(DefinitionKind::View, &view.db, &view.name);
+    definitions::forget(engine.store(), key).await?;
+    engine.sql().views.drop_view(&view.db, &view.name).await?;
+    interest::want_plan(engine.store(), &view.plan, false);
+    Ok(())
+}
+
+/// The views that read a view, directly or through others, youngest first.
+pub(super) fn readers_of(definitions: &Definitions, db: &str, name: &str) -> Vec<Arc<ViewDefinition>> {
+    closure(definitions, |source| matches!(source, Source::View { db: d, name: n } if d == db && n == name))
+}
+
+/// The views that read something, directly or through others, youngest first.
+pub(super) fn closure(definitions: &Definitions, reads: impl Fn(&Source) -> bool) -> Vec<Arc<ViewDefinition>> {
+    let mut found: Vec<Arc<ViewDefinition>> = definitions.readers(reads).into_iter().cloned().collect();
+    let mut next = 0;
+    while let Some(view) = found.get(next).cloned() {
+        next += 1;
+        let reads = |s: &Source| matches!(s, Source::View { db, name } if *db == view.db && *name == view.name);
+        for reader in definitions.readers(reads) {
+            if !found.iter().any(|known| known.id == reader.id) {
+                found.push(Arc::clone(reader));
+            }
+        }
+    }
+    found.sort_by_key(|view| std::cmp::Reverse(view.id));
+    found
+}
+
+/// 2BP01 if anything depends on the object.
+pub(super) fn refuse_dependents(
+    verb: &str,
+    kind: &str,
+    name: &str,
+    readers: &[Arc<ViewDefinition>],
+) -> Result<(), SqlError> {
+    if readers.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        readers.iter().rev().map(|view| format!("materialized view {} depends on {kind} {name}", view.name)).collect();
+    let message = format!("cannot {verb} {kind} {name} because other objects depend on it");
+    let hint = match verb {
+        "drop" => "Use DROP ... CASCADE to drop the dependent objects too.".to_owned(),
+        _ => format!("Drop the dependent objects first, or create another {kind}."),
+    };
+    Err(SqlError::new("2BP01", message).with_detail(lines.join("\n")).with_hint(hint))
+}
+
+/// DROP MATERIALIZED VIEW.
+pub(super) async fn drop(
+    engine: &Headwater,
+    database: &str,
+    names: &[Name],
+    if_exists: bool,
+    cascade: bool,
+) -> Result<Done, SqlError> {
+    let sql = engine.sql();
+    let _changing = sql.ddl.lock().await;
+    let mut defined = Definitions::clone(&sql.views.definitions());
+    let mut notices = Vec::new();
+    let mut doomed: Vec<Arc<ViewDefinition>> = Vec::new();
+    for name in names {
+        let db = name.db.as_deref().unwrap_or(database);
+        match defined.view(db, &name.name) {
+            Some(view) => doomed.push(Arc::clone(view)),
+            None if if_exists => {
+                notices.push(notice(format!("materialized view \"{}\" does not exist, skipping", name.name)));
+            }
+            None => return Err(views::build::missing("materialized view", &name.name).at(name.position)),
+        }
+    }
+    let named: Vec<u64> = doomed.iter().map(|view| view.id).collect();
+    for view in doomed.clone() {
+        let mut readers = readers_of(&defined, &view.db, &view.name);
+        readers.retain(|reader| !named.contains(&reader.id));
+        if !cascade {
+            refuse_dependents("drop", "materialized view", &view.name, &readers)?;
+        }
+        for reader in readers {
+            if !doomed.iter().any(|known| known.id == reader.id) {
+                notices.push(notice(format!("drop cascades to materialized view {}", reader.name)));
+                doomed.push(reader);
+            }
+        }
+    }
+    drop_all(engine, &mut defined, doomed).await?;
+    Ok(Done { tag: "DROP MATERIALIZED VIEW", notices })
+}
+
+/// Drops views, readers before what they read.
+pub(super) async fn drop_all(
+    engine: &Headwater,
+    defined: &mut Definitions,
+    mut doomed: Vec<Arc<ViewDefinition>>,
+) -> Result<(), SqlError> {
+    doomed.sort_by_key(|view| std::cmp::Reverse(view.id));
+    doomed.dedup_by_key(|view| view.id);
+    for view in doomed {
+        remove(engine, &view).await?;
+        defined.views.remove(&(view.db.clone(), view.name.clone()));
+        engine.sql().views.set_definitions(defined.clone());
+    }
+    Ok(())
+}
+
+/// REFRESH MATERIALIZED VIEW: views are always fresh, so it only has to exist.
+pub(super) fn refresh(engine: &Headwater, database: &str, name: &Name) -> Result<Done, SqlError> {
+    let db = name.db.as_deref().unwrap_or(database);
+    match engine.sql().views.definitions().view(db, &name.name) {
+        Some(_) => Ok(Done { tag: "REFRESH MATERIALIZED VIEW", notices: Vec::new() }),
+        None => Err(views::build::missing("materialized view", &name.name).at(name.position)),
+    }
+}

@@ -1,0 +1,400 @@
+//! Function calls: which kind of function a name is, and the scalar ones.
+
+use sqlparser::ast::{self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments};
+
+use super::Binder;
+use super::operator::{Operand, is_name};
+use super::select::{Clause, Env};
+use crate::aggregates;
+use crate::datum::Datum;
+use crate::error::{Result, SqlError};
+use crate::expr::{Expr, ExprKind};
+use crate::functions;
+use crate::types::Type;
+
+/// A call's parts, the ones that no function here takes refused.
+pub(super) struct Call<'a> {
+    pub name: String,
+    pub args: Vec<Arg<'a>>,
+    pub distinct: bool,
+    pub order_by: &'a [ast::OrderByExpr],
+    pub within_group: &'a [ast::OrderByExpr],
+    pub filter: Option<&'a ast::Expr>,
+    pub over: Option<&'a ast::WindowType>,
+}
+
+pub(super) enum Arg<'a> {
+    Expr(&'a ast::Expr),
+    Named(String, &'a ast::Expr),
+    /// `f(*)`, or `f(t.*)`.
+    Star(Option<&'a ast::ObjectName>),
+}
+
+impl<'a> Call<'a> {
+    pub fn is_plain(&self) -> bool {
+        !self.distinct && self.order_by.is_empty() && self.within_group.is_empty() && self.filter.is_none()
+    }
+
+    /// The arguments, if they are expressions all.
+    pub fn exprs(&self) -> Result<Vec<&'a ast::Expr>> {
+        self.args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Expr(expr) => Ok(*expr),
+                Arg::Named(name, _) => Err(SqlError::unsupported(format!("the named argument \"{name}\""))),
+                Arg::Star(_) => Err(SqlError::new("42809", format!("{}(*) is not an aggregate function", self.name))),
+            })
+            .collect()
+    }
+}
+
+/// Splits a call up. Arguments in FROM come the same way.
+pub(super) fn parts(function: &ast::Function) -> Result<Call<'_>> {
+    let ast::Function {
+        name,
+        uses_odbc_syntax,
+        parameters,
+        args,
+        within_group,
+        filter,
+        null_treatment,
+        over,
+    } = function;
+    if *uses_odbc_syntax || *parameters != FunctionArguments::None {
+        return Err(SqlError::unsupported("this form of a function call"));
+    }
+    if matches!(null_treatment, Some(ast::NullTreatment::IgnoreNulls)) {
+        return Err(SqlError::unsupported("IGNORE NULLS"));
+    }
+    let name = function_name(name)?;
+    let mut call = Call {
+        name,
+        args: vec![],
+        distinct: false,
+        order_by: &[],
+        within_group,
+        filter: filter.as_deref(),
+        over: over.as_ref(),
+    };
+    match args {
+        FunctionArguments::None => {}
+        FunctionArguments::Subquery(_) => return Err(SqlError::unsupported("a query as a function's argument")),
+        FunctionArguments::List(list) => {
+            let ast::FunctionArgumentList { duplicate_treatment, args, clauses } = list;
+            call.distinct = matches!(duplicate_treatment, Some(DuplicateTreatment::Distinct));
+            call.args = arguments(args)?;
+            for clause in clauses {
+                match clause {
+                    FunctionArgumentClause::OrderBy(keys) => call.order_by = keys,
+                    FunctionArgumentClause::IgnoreOrRespectNulls(ast::NullTreatment::RespectNulls) => {}
+                    other => return Err(SqlError::unsupported(format!("{other} in a function call"))),
+                }
+            }
+        }
+    }
+    Ok(call)
+}
+
+/// The name of a function; the schemas that have functions may stand before it.
+pub(super) fn function_name(name: &ast::ObjectName) -> Result<String> {
+    let mut parts = super::name_parts(name)?;
+    let last = parts.pop().unwrap_or_default();
+    match &parts[..] {
+        [] => Ok(last),
+        [schema] if matches!(schema.as_str(), "pg_catalog" | "public" | "information_schema") => Ok(last),
+        [schema, ..] => Err(SqlError::new("3F000", format!("schema \"{schema}\" does not exist"))),
+    }
+}
+
+pub(super) fn arguments(args: &[FunctionArg]) -> Result<Vec<Arg<'_>>> {
+    let value = |arg: &FunctionArgExpr| matches!(arg, FunctionArgExpr::Expr(_));
+    args.iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(Arg::Expr(expr)),
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Ok(Arg::Star(None)),
+            FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) => Ok(Arg::Star(Some(name))),
+            FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(_)) => {
+                Err(SqlError::unsupported("* with options"))
+            }
+            FunctionArg::Named { name, arg, operator: _ } if value(arg) => match arg {
+                FunctionArgExpr::Expr(expr) => Ok(Arg::Named(crate::parser::fold(name), expr)),
+                _ => Err(SqlError::syntax("* cannot be a named argument")),
+            },
+            FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, operator: _ } if value(arg) => match arg {
+                FunctionArgExpr::Expr(expr) => Ok(Arg::Named(crate::parser::fold(name), expr)),
+                _ => Err(SqlError::syntax("* cannot be a named argument")),
+            },
+            FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => {
+                Err(SqlError::unsupported("this form of a named argument"))
+            }
+        })
+        .collect()
+}
+
+impl Binder<'_> {
+    pub(super) fn bind_function(&mut self, function: &ast::Function, env: &mut Env<'_, '_>) -> Result<Expr> {
+        if let FunctionArguments::Subquery(query) = &function.args
+            && function_name(&function.name)? == "array"
+        {
+            return self.array_subquery(query, env);
+        }
+        let call = parts(function)?;
+        if call.over.is_some() {
+            return self.bind_window(&call, env);
+        }
+        if aggregates::exists(&call.name) {
+            return self.bind_aggregate(&call, env);
+        }
+        if functions::window_by_name(&call.name).is_some() {
+            return Err(SqlError::new("42809", format!("window function {} requires an OVER clause", call.name)));
+        }
+        if !call.is_plain() {
+            let what = if call.filter.is_some() {
+                "FILTER"
+            } else if call.distinct {
+                "DISTINCT"
+            } else if call.within_group.is_empty() {
+                "ORDER BY"
+            } else {
+                "WITHIN GROUP"
+            };
+            let message = format!("{what} specified, but {} is not an aggregate function", call.name);
+            return Err(SqlError::new("42809", message));
+        }
+        if let Some(expr) = self.niladic(&call)? {
+            return Ok(expr);
+        }
+        if let Some(expr) = self.construct(&call, env)? {
+            return Ok(expr);
+        }
+        if let Some(expr) = self.session_function(&call, env)? {
+            return Ok(expr);
+        }
+        if let Some(expr) = self.set_returning(&call, env)? {
+            return Ok(expr);
+        }
+        if call.name == "make_interval" {
+            return self.make_interval(&call, env);
+        }
+        if call.name == "json_object_keys" || call.name == "jsonb_object_keys" {
+            self.notice(crate::rewrite::keys_as_array(&call.name, self.position(super::name_location(&function.name))));
+        }
+        let args = call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect::<Result<Vec<_>>>()?;
+        self.flexible_call(&call.name, args)
+    }
+
+    /// A function of the registry; where none takes JSON, its JSON arguments convert as `operator.rs`
+    /// describes: to text, to numeric, or to a time.
+    pub(super) fn flexible_call(&mut self, name: &str, args: Vec<Expr>) -> Result<Expr> {
+        let types: Vec<Type> = args.iter().map(|a| a.ty.clone()).collect();
+        let error = match functions::resolve(name, &types) {
+            Ok(resolved) => return self.apply(resolved, args),
+            Err(e) => e,
+        };
+        if types.contains(&Type::Json) {
+            for instead in [Type::Text, Type::Numeric(None), Type::Timestamptz] {
+                let tried: Vec<Type> =
+                    types.iter().map(|ty| if *ty == Type::Json { instead.clone() } else { ty.clone() }).collect();
+                let Ok(resolved) = functions::resolve(name, &tried) else { continue };
+                let args = args
+                    .into_iter()
+                    .map(|arg| if arg.ty == Type::Json { self.explicit_cast(arg, &instead) } else { Ok(arg) })
+                    .collect::<Result<_>>()?;
+                return self.apply(resolved, args);
+            }
+        }
+        Err(error)
+    }
+
+    /// The time, in its spellings.
+    fn niladic(&mut self, call: &Call<'_>) -> Result<Option<Expr>> {
+        let now = Expr::new(ExprKind::Now, Type::Timestamptz);
+        let ty = match call.name.as_str() {
+            "now" | "current_timestamp" | "transaction_timestamp" | "statement_timestamp" => Type::Timestamptz,
+            "current_date" => Type::Date,
+            "localtimestamp" => Type::Timestamp,
+            "localtime" => Type::Time,
+            "current_time" => return Err(SqlError::unsupported("type time with time zone")),
+            _ => return Ok(None),
+        };
+        match &call.args[..] {
+            [] => {}
+            [Arg::Expr(ast::Expr::Value(v))] if v.value == ast::Value::Number("6".into(), false) => {}
+            _ if call.name == "now" || call.name.ends_with("_timestamp") && call.name != "current_timestamp" => {
+                return Err(SqlError::new("42883", format!("function {} takes no arguments", call.name)));
+            }
+            _ => return Err(SqlError::unsupported(format!("a precision of {} other than 6", call.name))),
+        }
+        if ty == Type::Timestamptz {
+            return Ok(Some(now));
+        }
+        self.explicit_cast(now, &ty).map(Some)
+    }
+
+    /// Expressions that look like functions.
+    fn construct(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        match call.name.as_str() {
+            "coalesce" => {
+                let args = self.all(call, env)?;
+                if args.is_empty() {
+                    return Err(SqlError::syntax("syntax error at or near \")\""));
+                }
+                let (args, ty) = self.unify(args, "COALESCE")?;
+                Ok(Some(Expr::new(ExprKind::Coalesce(args), ty)))
+            }
+            "greatest" | "least" => {
+                let args = self.all(call, env)?;
+                let (args, ty) = self.unify(args, if call.name == "least" { "LEAST" } else { "GREATEST" })?;
+                let mut expr = self.call(&call.name, args)?;
+                expr.ty = ty;
+                Ok(Some(expr))
+            }
+            "nullif" => {
+                let [a, b] = call.exprs()?[..] else {
+                    return Err(SqlError::syntax("NULLIF takes two arguments"));
+                };
+                let mut value = self.bind_expr(a, env)?;
+                let other = self.operand(b, env)?;
+                if value.ty == Type::Unknown {
+                    let ty = if other.expr.ty == Type::Unknown { Type::Text } else { other.expr.ty.clone() };
+                    value = self.coerce(value, &ty)?;
+                }
+                let ty = value.ty.clone();
+                let equal = self.compare(Operand { expr: value.clone(), named: is_name(a) }, "=", other)?;
+                let null = Expr::literal(Datum::Null, ty.clone());
+                let kind = ExprKind::Case { branches: vec![(equal, null)], otherwise: Some(Box::new(value)) };
+                Ok(Some(Expr::new(kind, ty)))
+            }
+            "row" => {
+                let items = call.exprs()?.into_iter().map(|arg| self.bind_known(arg, env)).collect::<Result<_>>()?;
+                Ok(Some(Expr::new(ExprKind::Record(items), Type::Record)))
+            }
+            "grouping" => self.bind_grouping(call, env).map(Some),
+            "tumble" | "tumble_start" | "tumble_end" => self.bind_tumble(call, env).map(Some),
+            "hop" | "hop_start" | "hop_end" => Err(SqlError::unsupported("HOP outside FROM").with_hint(
+                "Windows that overlap give several rows: read FROM HOP(relation, time, slide, width).",
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    fn all(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Vec<Expr>> {
+        call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect()
+    }
+
+    /// `TUMBLE(time, width)` as an expression is the beginning of the window the time lies in.
+    fn bind_tumble(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
+        let [time, width] = call.exprs()?[..] else {
+            return Err(SqlError::new("42883", format!("function {} takes a time and an interval", call.name)));
+        };
+        let time = self.bind_expr(time, env)?;
+        let time = self.time_value(time)?;
+        let width = self.bind_expr(width, env)?;
+        let width = self.coerce(width, &Type::Interval)?;
+        let origin = Expr::literal(Datum::Timestamp(0), time.ty.clone());
+        let start = self.call("date_bin", vec![width.clone(), time, origin])?;
+        if call.name == "tumble_end" { self.operator("+", start, width) } else { Ok(start) }
+    }
+
+    /// A timestamp, of JSON and dates too.
+    pub(super) fn time_value(&mut self, time: Expr) -> Result<Expr> {
+        match time.ty {
+            Type::Timestamp | Type::Timestamptz => Ok(time),
+            Type::Date => self.coerce(time, &Type::Timestamp),
+            Type::Json => self.explicit_cast(time, &Type::Timestamptz),
+            Type::Unknown => self.coerce(time, &Type::Timestamptz),
+            ref other => Err(SqlError::new("42804", format!("a window needs a timestamp, not type {other}"))),
+        }
+    }
+
+    /// `make_interval(days => 10)`: what is not given is 0.
+    fn make_interval(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
+        const NAMES: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+        let mut args: Vec<Expr> = NAMES
+            .iter()
+            .map(|name| match *name {
+                "secs" => Expr::literal(Datum::Float(0.0), Type::Float8),
+                _ => Expr::literal(Datum::Int(0), Type::Int4),
+            })
+            .collect();
+        for (n, arg) in call.args.iter().enumerate() {
+            let (at, expr) = match arg {
+                Arg::Expr(expr) => (n, expr),
+                Arg::Named(name, expr) => {
+                    (NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len()), expr)
+                }
+                Arg::Star(_) => (NAMES.len(), &&ast::Expr::Wildcard(ast::helpers::attached_token::AttachedToken::empty())),
+            };
+            let slot = args.get(at).map(|slot| slot.ty.clone());
+            let Some(ty) = slot else {
+                return Err(SqlError::new("42883", "function make_interval has no such argument"));
+            };
+            let value = self.bind_expr(expr, env)?;
+            args[at] = self.coerce(value, &ty)?;
+        }
+        self.call("make_interval", args)
+    }
+
+    /// What depends on the connection is known now.
+    fn session_function(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        let session = &self.options.session;
+        let name = |text: &str| Some(Expr::literal(Datum::text(text), Type::Name));
+        let null = |ty| Some(Expr::literal(Datum::Null, ty));
+        if call.args.is_empty() {
+            return Ok(match call.name.as_str() {
+                "current_database" | "current_catalog" => name(self.catalog.database()),
+                "current_schema" => name(&session.schema),
+                "current_user" | "session_user" | "current_role" | "user" => name(&session.user),
+                "pg_backend_pid" => {
+                    Some(Expr::literal(Datum::Int(i64::from(session.backend_pid)), Type::Int4))
+                }
+                "version" => Some(Expr::literal(Datum::text(session.version.as_str()), Type::Text)),
+                "inet_client_addr" | "inet_server_addr" => null(Type::Text),
+                "inet_client_port" | "inet_server_port" => null(Type::Int4),
+                "pg_postmaster_start_time" | "pg_conf_load_time" => null(Type::Timestamptz),
+                "txid_current" | "pg_current_xact_id" => Some(Expr::literal(Datum::Int(0), Type::Int8)),
+                _ => None,
+            });
+        }
+        match call.name.as_str() {
+            "current_schemas" => {
+                let schemas = ["pg_catalog", session.schema.as_str()].map(Datum::text);
+                Ok(Some(Expr::literal(Datum::Array(schemas.into()), Type::array_of(Type::Name))))
+            }
+            "current_setting" => self.current_setting(call, env).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn current_setting(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
+        let args = self.all(call, env)?;
+        let Some(ExprKind::Literal(Datum::Text(name))) = args.first().map(|a| &a.kind) else {
+            return Err(SqlError::unsupported("current_setting of a name that is not constant"));
+        };
+        let missing_ok = matches!(args.get(1).map(|a| &a.kind), Some(ExprKind::Literal(Datum::Bool(true))));
+        match self.options.session.settings.get(&name.to_ascii_lowercase()) {
+            Some(value) => Ok(Expr::literal(Datum::text(value.as_str()), Type::Text)),
+            None if missing_ok => Ok(Expr::literal(Datum::Null, Type::Text)),
+            None => Err(SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))),
+        }
+    }
+
+    /// In a SELECT list a set-returning function multiplies the rows.
+    fn set_returning(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        let Some(function) = functions::table::by_name(&call.name) else { return Ok(None) };
+        // T9, and PostgreSQL's own scalar functions of the name.
+        if matches!(function, crate::plan::TableFunction::JsonObjectKeys) {
+            return Ok(None);
+        }
+        if env.clause != Clause::Select && env.clause != Clause::OrderBy {
+            return Err(self.refuse_clause(env, "set-returning functions", "0A000"));
+        }
+        let args = call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect::<Result<Vec<_>>>()?;
+        let (args, columns) = self.table_function_args(function, args)?;
+        let [(_, ty)] = &columns[..] else {
+            return Err(SqlError::unsupported(format!("{} in a SELECT list", call.name))
+                .with_hint("It has several columns: read it in FROM."));
+        };
+        Ok(Some(env.state.add_set_returning(function, args, ty.clone())))
+    }
+}
