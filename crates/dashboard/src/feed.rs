@@ -1,12 +1,13 @@
 //! Live feeds over server-sent events.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use engine::{Headwater, SqlError, ViewProgress};
-use futures::Stream;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -29,7 +30,7 @@ const DETAIL_CHARACTERS: usize = 240;
 fn spawn<F: Future<Output = Option<()>> + Send + 'static>(
     mut stopping: watch::Receiver<bool>,
     task: impl FnOnce(mpsc::Sender<Result<Event, Infallible>>) -> F,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>> {
+) -> Response {
     let (sender, receiver) = mpsc::channel(4);
     let closed = sender.clone();
     let task = task(sender);
@@ -40,7 +41,7 @@ fn spawn<F: Future<Output = Option<()>> + Send + 'static>(
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     });
-    Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::default())
+    Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::default()).into_response()
 }
 
 async fn send(to: &mpsc::Sender<Result<Event, Infallible>>, name: &str, body: &serde_json::Value) -> Option<()> {
@@ -48,7 +49,7 @@ async fn send(to: &mpsc::Sender<Result<Event, Infallible>>, name: &str, body: &s
 }
 
 /// Status every second, changes as they happen.
-pub async fn feed(State(app): State<App>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub async fn feed(State(app): State<App>) -> Response {
     let engine = app.engine.clone();
     spawn(app.stopping, move |to| async move {
         let mut changes = engine.follow_changes();
@@ -98,7 +99,7 @@ fn change(change: &engine::ChangeSummary) -> serde_json::Value {
 pub async fn view(
     State(app): State<App>,
     Path((db, name)): Path<(String, String)>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Response {
     let engine = app.engine.clone();
     spawn(app.stopping, move |to| async move {
         let mut subscription = match engine.follow_view(&db, &name).await {

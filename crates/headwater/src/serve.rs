@@ -55,7 +55,7 @@ impl Server {
             |listener: &TcpListener| listener.local_addr().map_err(|e| format!("cannot read a socket's address: {e}"));
         let (mongo_address, pg_address, http_address) = (address(&mongo)?, address(&pg)?, address(&http)?);
         let options = engine::Options {
-            sync: config.sync,
+            sync: if config.sync { engine::SyncMode::Durable } else { engine::SyncMode::Buffered },
             enable_test_commands: config.enable_test_commands,
             ..engine::Options::new(&config.data_dir)
         };

@@ -54,7 +54,7 @@ impl<'a> CopyWriter<'a> {
                 None
             } else {
                 let mut text = String::new();
-                sql::text::output(datum, &field.ty, &self.time_zone, &mut text)?;
+                sql::text::output(datum, &field.ty, &self.time_zone, &mut text);
                 Some(text)
             });
         }

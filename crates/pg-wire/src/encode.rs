@@ -20,7 +20,7 @@ pub fn value(datum: &Datum, ty: &Type, binary: bool, time_zone: &str, out: &mut 
     out.put_i32(0);
     if !binary || !put_binary(datum, ty, time_zone, out)? {
         let mut text = String::new();
-        sql::text::output(datum, ty, time_zone, &mut text)?;
+        sql::text::output(datum, ty, time_zone, &mut text);
         out.extend_from_slice(text.as_bytes());
     }
     let length = (out.len() - start - 4) as i32;
@@ -54,7 +54,7 @@ fn put_binary(datum: &Datum, ty: &Type, time_zone: &str, out: &mut BytesMut) -> 
             // jsonb: a version byte, then the text.
             out.put_u8(1);
             let mut text = String::new();
-            sql::text::output(datum, ty, time_zone, &mut text)?;
+            sql::text::output(datum, ty, time_zone, &mut text);
             out.extend_from_slice(text.as_bytes());
         }
         (Datum::Array(items), Type::Array(element)) => put_array(items, element, time_zone, out)?,

@@ -231,13 +231,14 @@ impl Connection {
                 }
                 self.input.reserve((5 + length - self.input.len()).min(1 << 20));
             }
-            tokio::select! {
-                read = self.socket.read_buf(&mut self.input) => {
-                    if read? == 0 {
-                        return Ok(None);
-                    }
-                }
-                _ = self.stopping.wait_for(|stop| *stop) => {
+            let read = tokio::select! {
+                read = self.socket.read_buf(&mut self.input) => Some(read?),
+                () = stopped(&mut self.stopping) => None,
+            };
+            match read {
+                Some(0) => return Ok(None),
+                Some(_) => {}
+                None => {
                     self.fatal(&shutting_down()).await?;
                     return Ok(None);
                 }
@@ -251,12 +252,10 @@ impl Connection {
             return Ok(());
         }
         tokio::select! {
+            biased;
             written = self.socket.write_all(&out) => written,
-            _ = self.stopping.wait_for(|stop| *stop) => {
-                let last = tokio::time::timeout(std::time::Duration::from_secs(1), self.socket.shutdown()).await;
-                let _ = last;
-                Err(std::io::Error::other("the server is stopping"))
-            }
+            // A client that does not read must not hold up the end.
+            () = stopped(&mut self.stopping) => Err(std::io::Error::other("the server is stopping")),
         }
     }
 
@@ -342,7 +341,7 @@ impl Connection {
             biased;
             executed = session.execute(statement, text, parameters, types) => Ok(executed?),
             () = cancel.notified() => Err(cancelled().into()),
-            _ = stopping.wait_for(|stop| *stop) => Err(shutting_down().into()),
+            () = stopped(stopping) => Err(shutting_down().into()),
         }
     }
 
@@ -351,7 +350,7 @@ impl Connection {
         tokio::select! {
             next = feed.next() => Ok(next.transpose()?),
             () = self.cancel.notified() => Err(cancelled().into()),
-            _ = self.stopping.wait_for(|stop| *stop) => Err(shutting_down().into()),
+            () = stopped(&mut self.stopping) => Err(shutting_down().into()),
             // A client says nothing while it listens: readable means gone, or a message for later.
             gone = self.socket.readable(), if self.input.is_empty() => {
                 gone?;
@@ -652,6 +651,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Resolves when the server stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 fn format_of(formats: &[i16], i: usize) -> i16 {

@@ -58,7 +58,7 @@ pub(super) async fn explain(
     }
     let bound = session.bind(&explained(explain)?, types)?;
     notices.extend(bound.notices);
-    let mut text = ::sql::explain::plan_text(&bound.plan);
+    let mut text = ::sql::explain::plan_to_text(&bound.plan);
     if explain.analyze {
         let before_us = session.now_us();
         let result = session.run_plan(bound.plan, parameters).await?;

@@ -61,7 +61,7 @@ impl Screen {
 
     fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(self.subscription.fields.iter().map(|f| f.name.clone()));
         for row in self.rows.keys() {
             table.add_row(row.clone());

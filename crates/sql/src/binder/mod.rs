@@ -48,7 +48,8 @@ use sqlparser::ast;
 use sqlparser::tokenizer::{Location, Span};
 
 pub(crate) use decorrelate::compatible_keys;
-use scope::{Origin, Scope};
+pub(crate) use group::aggregate_name;
+use scope::Scope;
 
 use crate::catalog::{Catalog, Relation};
 use crate::error::{Notice, Result, SqlError};
