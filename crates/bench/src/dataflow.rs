@@ -56,7 +56,12 @@ pub fn run() -> Result {
     Ok(())
 }
 
-fn scan(tick: &[LogEntry], stream: &StreamDefinition, columns: &ScanColumns, ctx: &mut StepContext<'_>) -> Result<Vec<Delta>> {
+fn scan(
+    tick: &[LogEntry],
+    stream: &StreamDefinition,
+    columns: &ScanColumns,
+    ctx: &mut StepContext<'_>,
+) -> Result<Vec<Delta>> {
     let mut rows = Vec::with_capacity(tick.len());
     for entry in tick {
         if stream.takes(entry, ctx)? {

@@ -36,7 +36,12 @@ async fn watched(durability: Durability) -> Result {
     let inserted = load.insert(&collection, DOCUMENTS).await?;
     let seen = tokio::time::timeout(PATIENCE, watcher).await.map_err(|_| "the watcher never saw all events")???;
     let name = durability.name();
-    report_rate(&format!("insert, {name}: acknowledged, batches of 1,000, one watcher"), DOCUMENTS, inserted, "documents/s");
+    report_rate(
+        &format!("insert, {name}: acknowledged, batches of 1,000, one watcher"),
+        DOCUMENTS,
+        inserted,
+        "documents/s",
+    );
     report_rate(&format!("insert, {name}: all seen by the watcher"), DOCUMENTS, seen, "events/s");
     report(&format!("insert, {name}: resident memory after {DOCUMENTS} documents"), server.resident_mb()?, "MB");
     server.kill()

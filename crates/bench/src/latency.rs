@@ -75,7 +75,8 @@ async fn watcher(durability: Durability) -> Result {
             }
         }
     });
-    measure(&db, seen, &format!("latency, {}: insert sent to event at the watcher", durability.name()), durability).await
+    measure(&db, seen, &format!("latency, {}: insert sent to event at the watcher", durability.name()), durability)
+        .await
 }
 
 async fn subscriber(durability: Durability) -> Result {
@@ -130,7 +131,10 @@ async fn measure(db: &Database, mut seen: mpsc::UnboundedReceiver<Seen>, name: &
         }
     }
     report_latency(name, &mut received);
-    report_latency(&format!("latency, {}: the same inserts, sent to acknowledged", durability.name()), &mut acknowledged);
+    report_latency(
+        &format!("latency, {}: the same inserts, sent to acknowledged", durability.name()),
+        &mut acknowledged,
+    );
     Ok(())
 }
 

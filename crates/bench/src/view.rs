@@ -18,7 +18,8 @@ const EVENTS: u64 = 100_000;
 const PACE: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Also what `dataflow.rs` runs without a server.
-pub const QUERY: &str = "SELECT full_document->>'kind' AS kind, count(*) AS n, sum((full_document->>'amount')::bigint) AS amount
+pub const QUERY: &str =
+    "SELECT full_document->>'kind' AS kind, count(*) AS n, sum((full_document->>'amount')::bigint) AS amount
      FROM CHANGE_STREAM('inserted') GROUP BY 1";
 
 pub async fn run() -> Result {
