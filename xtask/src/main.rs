@@ -74,6 +74,8 @@ fn test() -> Chore {
 }
 
 fn bench(names: &[&str]) -> Chore {
+    // The scenarios drive the built binary; `cargo run` would only build its own.
+    run("cargo", &["build", "--release", "--package", "headwater"])?;
     let mut args = vec!["run", "--release", "--package", "bench", "--"];
     args.extend_from_slice(names);
     run("cargo", &args)

@@ -1,0 +1,66 @@
+//! Benchmarks: the built server, measured from outside through the drivers that users have.
+//!
+//! ```text
+//!   this process                                   target/release/headwater serve
+//!     official MongoDB driver, tokio-postgres ───>   its own process, free ports, a fresh directory
+//!     clock, percentiles, one line per figure
+//! ```
+//!
+//! `bench [name…]` runs the scenarios of those names, without names all of them. Client and server
+//! share the machine, so a figure is what a developer sees on a laptop, not what a server alone could do.
+//!
+//! # Not here
+//! Targets and results (`docs/benchmarks.md`). Nothing timed is a test.
+//!
+//! # Invariants
+//! - A scenario checks what it measured: a run that lost an event fails instead of printing a figure.
+//! - A figure names its unit and how durable the writes were.
+//!
+//! Read next: `server.rs`, `load.rs`, `figures.rs`, then a scenario.
+
+// Figures are this program's output.
+#![allow(clippy::print_stdout)]
+
+mod dataflow;
+mod figures;
+mod insert;
+mod latency;
+mod load;
+mod recovery;
+mod server;
+mod start;
+mod view;
+
+use std::process::ExitCode;
+
+/// Whatever went wrong, for the person at the terminal.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const SCENARIOS: [&str; 6] = ["start", "latency", "insert", "view", "dataflow", "recovery"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.is_empty() {
+        names = SCENARIOS.map(str::to_owned).to_vec();
+    }
+    for name in &names {
+        if let Err(error) = run(name).await {
+            eprintln!("bench {name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+async fn run(name: &str) -> Result {
+    match name {
+        "start" => start::run().await,
+        "latency" => latency::run().await,
+        "insert" => insert::run().await,
+        "view" => view::run().await,
+        "dataflow" => dataflow::run(),
+        "recovery" => recovery::run().await,
+        _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
+    }
+}
