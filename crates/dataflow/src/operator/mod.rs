@@ -13,6 +13,7 @@ pub mod finish;
 pub mod join;
 pub mod linear;
 pub mod ordered;
+pub mod partitioned;
 pub mod set_operation;
 pub mod temporal;
 pub mod top_n;

@@ -3,49 +3,30 @@
 //! A change recomputes its partition (the value of any row may depend on every other), and what did
 //! not change cancels out; other partitions are not looked at.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use sql::plan::{AggregateExpr, Frame, FrameBound, FrameUnit, SortKey, WindowExpr, WindowFunction};
-use sql::{Datum, Expr, Row, SqlError};
+use sql::plan::{AggregateExpr, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
+use sql::{Datum, Row, SqlError};
 
 use super::accumulator::Accumulator;
 use super::ordered::{Directions, SortedRow};
-use super::{Operator, StepContext, key_of};
+use super::partitioned::{Partitioned, Rows};
+use super::{Operator, StepContext};
 use crate::delta::{Delta, consolidate};
-use crate::state::{StateReader, StateWriter, row_bytes};
+use crate::state::{StateReader, StateWriter};
 
 /// Window expressions that share one PARTITION BY and ORDER BY.
 #[derive(Debug)]
 pub struct Window {
     exprs: Vec<WindowExpr>,
-    partition_by: Vec<Expr>,
-    order_by: Vec<SortKey>,
-    directions: Arc<Directions>,
-    partitions: FxHashMap<Row, BTreeMap<SortedRow, i64>>,
-    changed: FxHashSet<(Row, Row)>,
+    rows: Partitioned,
 }
 
 impl Window {
     /// `exprs` is not empty and all have the partition and order of the first.
     pub fn new(exprs: Vec<WindowExpr>) -> Self {
-        let (partition_by, order_by) = (exprs[0].partition_by.clone(), exprs[0].order_by.clone());
-        let directions = Directions::of(&order_by);
-        Window {
-            exprs,
-            partition_by,
-            order_by,
-            directions,
-            partitions: FxHashMap::default(),
-            changed: FxHashSet::default(),
-        }
-    }
-
-    fn sorted(&self, row: &Row, ctx: &mut StepContext<'_>) -> Result<Option<SortedRow>, SqlError> {
-        let keys = ctx.eval_all(self.order_by.iter().map(|k| &k.expr), row)?;
-        Ok(keys.map(|keys| SortedRow { keys: keys.into(), row: row.clone(), directions: self.directions.clone() }))
+        let rows = Partitioned::new(exprs[0].partition_by.clone(), exprs[0].order_by.clone());
+        Window { exprs, rows }
     }
 
     fn shown(
@@ -55,8 +36,8 @@ impl Window {
         ctx: &mut StepContext<'_>,
         out: &mut Vec<Delta>,
     ) -> Result<(), SqlError> {
-        let Some(held) = self.partitions.get(partition) else { return Ok(()) };
-        let rows = Partition::new(held, &self.directions);
+        let Some(held) = self.rows.get(partition) else { return Ok(()) };
+        let rows = Partition::new(held, &self.rows.directions);
         let mut columns = Vec::with_capacity(self.exprs.len());
         for expr in &self.exprs {
             columns.push(rows.evaluate(expr, ctx)?);
@@ -71,28 +52,10 @@ impl Window {
 
 impl Operator for Window {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
-        let mut by_partition: FxHashMap<Row, Vec<(SortedRow, i64)>> = FxHashMap::default();
-        for (row, count) in inputs[0] {
-            let Some(partition) = ctx.eval_all(&self.partition_by, row)? else { continue };
-            if let Some(sorted) = self.sorted(row, ctx)? {
-                by_partition.entry(key_of(&partition)).or_default().push((sorted, *count));
-            }
-        }
         let mut changes = Vec::new();
-        for (partition, deltas) in by_partition {
+        for (partition, deltas) in self.rows.split(inputs[0], ctx)? {
             self.shown(&partition, -1, ctx, &mut changes)?;
-            let rows = self.partitions.entry(partition.clone()).or_default();
-            for (sorted, count) in deltas {
-                self.changed.insert((partition.clone(), sorted.row.clone()));
-                let held = rows.entry(sorted.clone()).or_insert(0);
-                *held += count;
-                if *held == 0 {
-                    rows.remove(&sorted);
-                }
-            }
-            if rows.is_empty() {
-                self.partitions.remove(&partition);
-            }
+            self.rows.apply(&partition, deltas);
             self.shown(&partition, 1, ctx, &mut changes)?;
             consolidate(&mut changes);
             out.append(&mut changes);
@@ -101,32 +64,15 @@ impl Operator for Window {
     }
 
     fn save(&mut self, writer: &mut StateWriter<'_>) {
-        let mut ctx = StepContext::at(0);
-        for (partition, row) in std::mem::take(&mut self.changed) {
-            let sorted = self.sorted(&row, &mut ctx).ok().flatten();
-            let held = sorted.and_then(|s| self.partitions.get(&partition)?.get_key_value(&s));
-            let key: Row = partition.iter().chain(row.iter()).cloned().collect();
-            writer.entry(&key, held.as_ref(), |(sorted, count), w| {
-                w.u64(partition.len() as u64);
-                w.row(&sorted.keys);
-                w.i64(**count);
-            });
-        }
+        self.rows.save(writer);
     }
 
-    fn load(&mut self, mut entry: StateReader<'_>) -> Result<(), SqlError> {
-        let whole = entry.key()?;
-        let split = usize::try_from(entry.u64()?).unwrap_or(usize::MAX);
-        let (partition, row) =
-            whole.split_at_checked(split).ok_or_else(|| SqlError::internal("damaged state of a window operator"))?;
-        let sorted = SortedRow { keys: entry.row()?, row: row.into(), directions: self.directions.clone() };
-        self.partitions.entry(partition.into()).or_default().insert(sorted, entry.i64()?);
-        Ok(())
+    fn load(&mut self, entry: StateReader<'_>) -> Result<(), SqlError> {
+        self.rows.load(entry)
     }
 
     fn state_size(&self) -> (usize, usize) {
-        let rows = self.partitions.values().flat_map(|rows| rows.keys());
-        rows.fold((0, 0), |(bytes, n), s| (bytes + row_bytes(&s.row) + row_bytes(&s.keys) + 48, n + 1))
+        self.rows.state_size()
     }
 
     fn name(&self) -> &'static str {
@@ -145,7 +91,7 @@ struct Partition<'a> {
 }
 
 impl<'a> Partition<'a> {
-    fn new(held: &'a BTreeMap<SortedRow, i64>, directions: &'a Directions) -> Self {
+    fn new(held: &'a Rows, directions: &'a Directions) -> Self {
         let rows: Vec<&SortedRow> =
             held.iter().flat_map(|(row, count)| std::iter::repeat_n(row, (*count).max(0) as usize)).collect();
         let mut peers = Vec::with_capacity(rows.len());
