@@ -125,12 +125,14 @@ impl Headwater {
 
 fn run_retryable(txn: &mut WriteTxn, prepared: &Prepared) -> Result<Modified> {
     let Some(key) = &prepared.retry else { return run(txn, prepared) };
-    retry::enter(txn, key)?;
-    if let Some(modified) = retry::recall_modified(txn, key, prepared.statement)? {
+    let recalled = retry::Recalled::default();
+    let mut attempt = retry::enter(txn, key, &recalled)?;
+    if let Some(modified) = attempt.recall_modified(prepared.statement)? {
         return Ok(modified);
     }
     let modified = run(txn, prepared)?;
-    retry::remember_modified(txn, key, prepared.statement, &modified);
+    attempt.remember_modified(prepared.statement, &modified);
+    attempt.finish(txn);
     Ok(modified)
 }
 

@@ -219,11 +219,21 @@ struct Step {
 }
 
 fn run_some(txn: &mut WriteTxn, batch: &PreparedBatch, from: usize) -> store::Result<Step> {
+    let Some(key) = &batch.retry else { return run_statements(txn, batch, from, None) };
+    let mut attempt = retry::enter(txn, key, &batch.recalled)?;
+    let step = run_statements(txn, batch, from, Some(&mut attempt))?;
+    attempt.finish(txn);
+    Ok(step)
+}
+
+fn run_statements(
+    txn: &mut WriteTxn,
+    batch: &PreparedBatch,
+    from: usize,
+    mut attempt: Option<&mut retry::Attempt<'_>>,
+) -> store::Result<Step> {
     let mut step = Step { next: from, results: Vec::new(), retried: Vec::new(), time: None };
     let mut bytes = 0;
-    if let Some(key) = &batch.retry {
-        retry::enter(txn, key)?;
-    }
     while step.next < batch.statements.len() {
         let index = step.next;
         let statement = &batch.statements[index];
@@ -234,7 +244,10 @@ fn run_some(txn: &mut WriteTxn, batch: &PreparedBatch, from: usize) -> store::Re
             return Ok(step);
         }
         bytes += statement.bytes();
-        let result = run_retryable(txn, batch, index, &mut step.retried);
+        let result = match &mut attempt {
+            Some(attempt) => run_retryable(txn, batch, index, attempt, &mut step.retried),
+            None => run::run(txn, batch, index),
+        };
         if let Err(error) = &result
             && error.code() == 112
         {
@@ -255,8 +268,13 @@ fn run_some(txn: &mut WriteTxn, batch: &PreparedBatch, from: usize) -> store::Re
     Ok(step)
 }
 
-fn run_retryable(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize, retried: &mut Vec<i32>) -> Result<Written> {
-    let Some(key) = &batch.retry else { return run::run(txn, batch, index) };
+fn run_retryable(
+    txn: &mut WriteTxn,
+    batch: &PreparedBatch,
+    index: usize,
+    attempt: &mut retry::Attempt<'_>,
+    retried: &mut Vec<i32>,
+) -> Result<Written> {
     let statement = &batch.statements[index];
     if statement.multi().is_some() {
         let message = match statement.write {
@@ -265,12 +283,12 @@ fn run_retryable(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize, retrie
         };
         return Err(Error::new(72, message));
     }
-    if let Some(written) = retry::recall_written(txn, key, statement.id)? {
+    if let Some(written) = attempt.recall_written(statement.id)? {
         retried.push(statement.id);
         return Ok(written);
     }
     let written = run::run(txn, batch, index)?;
-    retry::remember_written(txn, key, statement.id, &written);
+    attempt.remember_written(statement.id, &written);
     Ok(written)
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct PreparedBatch {
     pub ordered: bool,
     pub bypass_validation: bool,
     pub retry: Retry,
+    pub recalled: super::retry::Recalled,
     /// For `Timestamp(0, 0)`, which stands for the time of the write.
     pub now: ClusterTime,
     pub context: Context,
@@ -103,6 +104,7 @@ impl Headwater {
             ordered: batch.ordered,
             bypass_validation: batch.bypass_validation,
             retry,
+            recalled: Default::default(),
             now,
             context,
         })
