@@ -30,6 +30,18 @@ pub fn conformance(args: &[&str]) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
 }
 
+/// Scenarios with a real server's answers, from a folder beside the checkout: `run.py`, `compare.py`
+/// and `golden/`. What may differ is in `tests/diffsuite/allow.json`.
+pub fn diffsuite(folder: &str) -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let python = python()?.ok_or("the differential run needs python3 with venv (apt-get install python3-venv)")?;
+    let server = server_binary();
+    let out = target().join("diffsuite.jsonl");
+    let (server, out) = (server.display().to_string(), out.display().to_string());
+    let words = ["tests/diffsuite/run.py", folder, &out];
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server)])
+}
+
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

@@ -17,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   bench [name] benchmarks; figures go to docs/benchmarks.md by hand
   bless        rewrite the golden files from what the code answers now
   conformance  the pymongo driver's own test suite against the server
+  diffsuite F  the scenarios in folder F, compared with a real server's recorded answers
   tidy         headers, paths named in the docs, forbidden words";
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ["bench", ref rest @ ..] => bench(rest),
         ["bless"] => bless(),
         ["conformance", ref rest @ ..] => clients::conformance(rest),
+        ["diffsuite", folder] => clients::diffsuite(folder),
         ["tidy"] => tidy::run(&root()),
         _ => Err(USAGE.to_owned()),
     };

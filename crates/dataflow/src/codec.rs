@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A variable-length unsigned number.
-    pub fn len(&mut self) -> Result<u64, SqlError> {
+    pub fn varint(&mut self) -> Result<u64, SqlError> {
         let mut n = 0u64;
         for shift in (0..63).step_by(7) {
             let byte = self.take(1)?[0];
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
     }
 
     fn bytes(&mut self) -> Result<&'a [u8], SqlError> {
-        let n = usize::try_from(self.len()?).map_err(|_| damaged())?;
+        let n = usize::try_from(self.varint()?).map_err(|_| damaged())?;
         self.take(n)
     }
 
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn row(&mut self) -> Result<Row, SqlError> {
-        let width = usize::try_from(self.len()?).map_err(|_| damaged())?;
+        let width = usize::try_from(self.varint()?).map_err(|_| damaged())?;
         if width > self.0.len() {
             return Err(damaged());
         }

@@ -374,10 +374,9 @@ impl Builder {
         let temporal: Vec<Expr> =
             aggregates.iter().filter_map(|a| a.filter.clone()).filter(|f| self.is_temporal(f)).collect();
         if !temporal.is_empty() {
-            let mut next = width;
-            for aggregate in aggregates.iter_mut().filter(|a| a.filter.as_ref().is_some_and(Expr::reads_now)) {
-                aggregate.filter = Some(Expr::column(next, Type::Bool));
-                next += 1;
+            let flagged = aggregates.iter_mut().filter(|a| a.filter.as_ref().is_some_and(Expr::reads_now));
+            for (flag, aggregate) in (width..).zip(flagged) {
+                aggregate.filter = Some(Expr::column(flag, Type::Bool));
             }
             node = self.push(Temporal::new(temporal, append_only)?, vec![node], false);
             append_only = false;

@@ -1,4 +1,5 @@
 //! Conversations over a real socket: what a client sends, what it gets.
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

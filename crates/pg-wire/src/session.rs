@@ -426,7 +426,7 @@ impl Connection {
             out.put_i16(fields.len() as i16);
             fields.iter().for_each(|_| out.put_i16(i16::from(binary)));
         });
-        let mut copy = crate::copy::CopyWriter::new(options, fields, self.session.time_zone().to_owned());
+        let copy = crate::copy::CopyWriter::new(options, fields, self.session.time_zone().to_owned());
         copy.begin(&mut self.writer);
         let mut count = 0;
         match source {

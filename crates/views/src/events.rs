@@ -131,18 +131,22 @@ pub fn stream_row(entry: &LogEntry, stream: &StreamDefinition, columns: &ScanCol
     columns.row(|column| stream_column(entry, stream, column))
 }
 
-/// What an entry does to the rows of its collection. `Err(())`: the whole collection went away or
-/// was replaced, or the pre-image is not known; the caller must read it anew.
-pub fn collection_delta(entry: &LogEntry, columns: &ScanColumns, out: &mut Vec<Delta>) -> Result<(), ()> {
+/// The collection must be read anew: the log does not tell what became of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAnew;
+
+/// What an entry does to the rows of its collection. It cannot say so
+/// if the whole collection went away or was replaced, or if the pre-image is not known.
+pub fn collection_delta(entry: &LogEntry, columns: &ScanColumns, out: &mut Vec<Delta>) -> Result<(), ReadAnew> {
     let row = |doc| collection_row(columns, doc);
     match &entry.operation {
         Operation::Insert { document, .. } => out.push((row(document), 1)),
         Operation::Update { document, before, .. } | Operation::Replace { document, before, .. } => {
-            out.push((row(&before.as_ref().ok_or(())?.document), -1));
+            out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1));
             out.push((row(document), 1));
         }
-        Operation::Delete { before, .. } => out.push((row(&before.as_ref().ok_or(())?.document), -1)),
-        Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => return Err(()),
+        Operation::Delete { before, .. } => out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1)),
+        Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => return Err(ReadAnew),
         Operation::Create { .. }
         | Operation::CreateIndexes { .. }
         | Operation::DropIndexes { .. }

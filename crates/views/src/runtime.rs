@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::build::{Past, build, concerns, missing};
 use crate::checkpoint;
 use crate::definition::{Definitions, ViewDefinition};
-use crate::events::{StreamBounds, collection_delta, stream_row};
+use crate::events::{ReadAnew, StreamBounds, collection_delta, stream_row};
 use crate::subscription::{Subscription, subscription};
 use crate::view::{RunningView, ViewCounters};
 
@@ -254,7 +254,7 @@ struct Runtime {
 }
 
 /// What each distinct input got in this tick, shared by all views that read it.
-type Decoded = FxHashMap<dataflow::Input, Result<Vec<Delta>, ()>>;
+type Decoded = FxHashMap<dataflow::Input, Result<Vec<Delta>, ReadAnew>>;
 
 impl Runtime {
     fn restore(&mut self) -> Result<(), SqlError> {
@@ -659,7 +659,7 @@ fn feed(
         }
         match &decoded[&feed.input] {
             Ok(rows) => deltas.push(rows.clone()),
-            Err(()) => {
+            Err(ReadAnew) => {
                 view.stale = true;
                 return Ok(());
             }
@@ -678,7 +678,7 @@ fn decode(
     entries: &[LogEntry],
     definitions: &Definitions,
     now_us: i64,
-) -> Result<Result<Vec<Delta>, ()>, SqlError> {
+) -> Result<Result<Vec<Delta>, ReadAnew>, SqlError> {
     let mut rows = Vec::new();
     match &feed.source {
         Source::Stream { db, name, .. } => {
@@ -695,7 +695,7 @@ fn decode(
             let namespace = Namespace::new(db.as_str(), name.as_str());
             for entry in entries.iter().filter(|entry| concerns(entry, &namespace)) {
                 if collection_delta(entry, &feed.columns, &mut rows).is_err() {
-                    return Ok(Err(()));
+                    return Ok(Err(ReadAnew));
                 }
             }
         }

@@ -236,7 +236,7 @@ impl Accumulator {
         }
     }
 
-    pub fn save(&self, aggregate: &AggregateExpr, w: &mut ValueWriter) {
+    pub fn save(&self, w: &mut ValueWriter) {
         match self {
             Accumulator::Count(n) => w.i64(*n),
             Accumulator::Int { sum, count } => {
@@ -270,7 +270,7 @@ impl Accumulator {
                     w.row(values);
                     w.i64(*count);
                 }
-                distinct.inner.save(aggregate, w);
+                distinct.inner.save(w);
             }
         }
     }

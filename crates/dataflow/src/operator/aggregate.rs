@@ -163,9 +163,7 @@ impl Operator for Aggregate {
             writer.entry(&key, self.state.get(&key), |group, w| {
                 w.i64(group.rows);
                 w.row(&group.shown);
-                for (accumulator, aggregate) in group.accumulators.iter().zip(&self.aggregates) {
-                    accumulator.save(aggregate, w);
-                }
+                group.accumulators.iter().for_each(|accumulator| accumulator.save(w));
             });
         }
     }

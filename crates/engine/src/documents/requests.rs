@@ -76,7 +76,6 @@ pub struct Find {
     pub variables: Option<DocBuf>,
     pub tail: Tail,
     pub show_record_id: bool,
-    pub return_key: bool,
 }
 
 impl Find {
@@ -94,7 +93,6 @@ impl Find {
             variables: None,
             tail: Tail::No,
             show_record_id: false,
-            return_key: false,
         }
     }
 }

@@ -109,8 +109,11 @@ pub(super) fn parse_find(request: &Request) -> Result<ParsedFind> {
         variables: args.document_buf("let")?,
         tail,
         show_record_id: args.bool("showRecordId")?.unwrap_or(false),
-        return_key: args.bool("returnKey")?.unwrap_or(false),
     };
+    // Keys of the index instead of documents: answering documents would be a wrong answer.
+    if args.bool("returnKey")?.unwrap_or(false) {
+        return Err(Error::new(238, "returnKey is not supported"));
+    }
     if tail != Tail::No && find.sort.as_ref().is_some_and(|sort| !is_natural(sort)) {
         return Err(Error::new(2, "cannot use tailable option with a sort other than {$natural: 1}"));
     }

@@ -19,7 +19,7 @@ fn result_types_are_postgresqls() {
     check("sum", &[Type::Int2], "bigint");
     check("sum", &[Type::Int4], "bigint");
     check("sum", &[Type::Int8], "numeric");
-    check("sum", &[numeric.clone()], "numeric");
+    check("sum", std::slice::from_ref(&numeric), "numeric");
     check("sum", &[Type::Float4], "real");
     check("sum", &[Type::Interval], "interval");
     check("sum", &[Type::Text], "42883");

@@ -123,6 +123,7 @@ impl Binder<'_> {
     }
 
     /// `to_jsonb(expr)`.
+    #[allow(clippy::wrong_self_convention, reason = "converts the argument, not the binder")]
     pub(super) fn to_json(&mut self, expr: Expr) -> Result<Expr> {
         if expr.ty == Type::Json {
             return Ok(expr);
