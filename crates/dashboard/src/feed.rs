@@ -1,5 +1,6 @@
 //! Live feeds over server-sent events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use engine::{Headwater, SqlError, ViewProgress};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::App;
@@ -54,18 +56,22 @@ pub async fn feed(State(app): State<App>) -> Response {
     spawn(app.stopping, move |to| async move {
         let mut changes = engine.follow_changes();
         let mut clock = tokio::time::interval(STATUS_EVERY);
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last: Option<Report> = None;
+        let mut youngest: VecDeque<serde_json::Value> = VecDeque::new();
         loop {
             tokio::select! {
                 _ = clock.tick() => last = Some(send_status(&engine, &to, last).await?),
+                // Taken as fast as they come, so that what is shown is always the present.
                 batch = changes.next() => {
                     let batch = batch.ok()?;
                     let from = batch.len().saturating_sub(MOST_CHANGES);
-                    let list: Vec<_> = batch[from..].iter().map(change).collect();
-                    if !list.is_empty() {
-                        send(&to, "changes", &json!(list)).await?;
-                        tokio::time::sleep(PACE).await;
-                    }
+                    youngest.extend(batch[from..].iter().map(change));
+                    youngest.drain(..youngest.len().saturating_sub(MOST_CHANGES));
+                }
+                _ = pace.tick(), if !youngest.is_empty() => {
+                    send(&to, "changes", &json!(std::mem::take(&mut youngest))).await?;
                 }
             }
         }

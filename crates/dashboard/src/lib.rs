@@ -65,7 +65,7 @@ pub async fn serve(
 }
 
 async fn page(kind: &'static str, body: &'static str) -> impl IntoResponse {
-    let policy = "default-src 'self'; style-src 'self'; script-src 'self'";
+    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'";
     ([(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)], body)
 }
 

@@ -117,7 +117,7 @@ impl Shop {
     /// Moves a random order on, or archives the oldest when there are many.
     async fn advance(&mut self) -> Result<()> {
         let count = self.ledger.orders().len();
-        if count > OPEN_ORDERS {
+        if count > OPEN_ORDERS && self.random.below(2) == 0 {
             let id = *self.ledger.orders().keys().next().expect("there are many");
             self.orders.delete_one(doc! { "_id": id }).await?;
             self.ledger.event("orders", "delete");
