@@ -1,12 +1,17 @@
 """Starting, stopping, being killed."""
 
 import json
+import os
+import random
+import socket
+import struct
 import subprocess
 import tempfile
 import threading
 import urllib.request
 
 import pymongo
+import pytest
 
 from conftest import BINARY, Server
 
@@ -89,3 +94,64 @@ def write_until_killed(server, round_number):
     for writer in writers:
         writer.join()
     return acknowledged
+
+
+def test_environment_and_file_configure_too(tmp_path):
+    """The command line wins over the environment, the environment over the file."""
+    config = tmp_path / "headwater.toml"
+    config.write_text(f'data-dir = "{tmp_path / "from-file"}"\nmongo-listen = "127.0.0.1:1"\npg-listen = "127.0.0.1:0"\n')
+    environment = dict(os.environ, HEADWATER_MONGO_LISTEN="127.0.0.1:0", HEADWATER_HTTP_LISTEN="not an address")
+    command = [BINARY, "serve", f"--config={config}", "--http-listen=127.0.0.1:0", "--log=warn"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline().startswith("ready ")
+    assert (tmp_path / "from-file").is_dir()
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("text", ["data-dri = 'x'", "data-dir = 5", "not toml"])
+def test_a_wrong_configuration_is_refused(tmp_path, text):
+    config = tmp_path / "headwater.toml"
+    config.write_text(text)
+    assert str(config) in refused(f"--config={config}")
+
+
+def test_a_directory_of_a_newer_format_is_one_sentence(tmp_path):
+    server = Server(tmp_path / "data")
+    assert server.stop() == 0
+    (tmp_path / "data/FORMAT").write_text("999\n")
+    ports = [f"--{name}-listen=127.0.0.1:0" for name in ("mongo", "pg", "http")]
+    message = refused(f"--data-dir={tmp_path / 'data'}", *ports)
+    assert "newer" in message and message.count("\n") == 1
+
+
+def test_rubbish_on_every_port_harms_only_its_connection(server):
+    ports = [int(server.uri.split("/")[2].split(":")[1]), server.pg_port, int(server.http.split(":")[2].strip("/"))]
+    generator = random.Random(5)
+    huge = struct.pack("<iiii", 0x7FFFFFFF, 1, 0, 2013)
+    for port in ports:
+        for _ in range(40):
+            rubbish = generator.randbytes(generator.randrange(1, 300))
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(generator.choice([rubbish, huge + rubbish, rubbish[:4] + b"\0" * 8]))
+        # One that says a word and leaves the rest unsaid.
+        socket.create_connection(("127.0.0.1", port), timeout=5).send(b"\x10")
+    assert server.mongo().admin.command("ping")["ok"] == 1
+    assert server.sql().execute("SELECT 1").fetchone() == (1,)
+    assert urllib.request.urlopen(server.http + "healthz").status == 200
+
+
+def test_a_subscriber_that_stops_reading_delays_nobody(server):
+    client = server.mongo()
+    client.slow.c.insert_one({"_id": -1})
+    sql = server.sql("slow")
+    sql.execute("CREATE MATERIALIZED VIEW v AS SELECT document->>'pad' AS pad FROM c")
+    with socket.create_connection((server.pg_host, server.pg_port)) as lazy:
+        parameters = b"user\0x\0database\0slow\0\0"
+        lazy.sendall(struct.pack(">ii", 8 + len(parameters), 196608) + parameters)
+        query = b"COPY (SUBSCRIBE v) TO STDOUT\0"
+        lazy.sendall(b"Q" + struct.pack(">i", 4 + len(query)) + query)
+        for batch in range(20):
+            client.slow.c.insert_many([{"_id": batch * 1000 + i, "pad": "x" * 2000} for i in range(1000)])
+        assert sql.execute("SELECT count(*) FROM v").fetchone() == (20001,)
+    client.drop_database("slow")

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use engine::Headwater;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, ServeArgs};
@@ -19,9 +20,10 @@ pub fn run(args: ServeArgs) -> Result<(), String> {
         .build()
         .map_err(|e| format!("cannot start the runtime: {e}"))?;
     runtime.block_on(async {
+        let mut stop = StopSignal::listen()?;
         let server = Server::start(&config).await?;
         server.announce();
-        signal().await;
+        stop.wait().await;
         tracing::info!("stopping: finishing what is in flight");
         server.stop().await;
         Ok(())
@@ -117,18 +119,23 @@ async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, String> 
     })
 }
 
-/// SIGTERM or Ctrl-C.
-pub async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+/// SIGTERM and Ctrl-C, listened for from its making on: a signal that comes before `wait` is not lost.
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    pub fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+        Ok(StopSignal { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Resolves at the first of either.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -22,7 +22,7 @@ use engine::Headwater;
 use engine::sql::{Outcome, SqlSession};
 
 use crate::config::Config;
-use crate::serve::{Server, signal};
+use crate::serve::{Server, StopSignal};
 use ledger::Ledger;
 use screen::Screen;
 
@@ -76,6 +76,7 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
 }
 
 async fn live(server: &Server, args: &DemoArgs) -> Result<(), String> {
+    let mut stop = StopSignal::listen()?;
     let uri = format!("mongodb://{}/?directConnection=true", server.mongo);
     let client = mongodb::Client::with_uri_str(&uri).await.map_err(|e| format!("the driver cannot connect: {e}"))?;
     // A view over a collection needs the collection to be there.
@@ -88,11 +89,9 @@ async fn live(server: &Server, args: &DemoArgs) -> Result<(), String> {
     let end = args.seconds.map(|n| Instant::now() + Duration::from_secs(n));
     let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(args.rate)));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-    let stop = signal();
-    tokio::pin!(stop);
     loop {
         tokio::select! {
-            () = &mut stop => break,
+            () = stop.wait() => break,
             _ = pace.tick() => shop.step().await.map_err(written)?,
             drawn = screen.next() => drawn?,
         }
