@@ -30,6 +30,16 @@ pub fn conformance(args: &[&str]) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
 }
 
+/// Random queries and histories against PostgreSQL; see `tests/law`.
+pub fn law(args: &[&str]) -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let python = python()?.ok_or("the law needs python3 with venv (apt-get install python3-venv)")?;
+    let mut words = vec!["tests/law/run.py"];
+    words.extend_from_slice(args);
+    let server = server_binary();
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
 /// Scenarios with a real server's answers, from a folder beside the checkout: `run.py`, `compare.py`
 /// and `golden/`. What may differ is in `tests/diffsuite/allow.json`.
 pub fn diffsuite(folder: &str) -> Chore {
