@@ -1,7 +1,9 @@
 """One seed's case: a history, queries, and the comparison of the three answers."""
 
 import copy
+import itertools
 import random
+import re
 import time
 
 import history
@@ -13,6 +15,9 @@ QUERIES = 6
 STEPS = 24
 MOMENTS = 4
 SHRINK_SECONDS = 40
+# A view whose query failed at some moment has stopped for good, or could not be made.
+STOPPED = ("55000", "22P02", "22003", "22012", "22007", "22008", "22023", "42P01")
+COUNTER = itertools.count(1)
 STREAM = "change_id text, cluster_time numeric, event_timestamp timestamptz, processed_at timestamptz, operation_type text, " \
     "namespace_database text, namespace_collection text, document_key jsonb, full_document jsonb, full_document_before_change jsonb, " \
     "update_description jsonb, updated_fields jsonb, removed_fields jsonb, txn_number bigint, lsid jsonb"
@@ -40,6 +45,9 @@ class Sides:
         self.server.start()
         self.client = self.server.mongo()
 
+    def leave(self, database):
+        self.sessions.pop(database).close()
+
     def forget(self):
         for session in self.sessions.values():
             session.close()
@@ -65,7 +73,7 @@ class Verdict:
         return "\n".join(f"{name}:\n{describe(answer)}" for name, answer in self.answers)
 
 
-def verdict(expected, fresh, view):
+def verdict(expected, fresh, view, strict):
     """Compares PostgreSQL's answer, ours, and the view's (`None`: no view)."""
     answers = [("PostgreSQL", expected), ("afresh", fresh)]
     if view is not None:
@@ -73,17 +81,26 @@ def verdict(expected, fresh, view):
     if isinstance(fresh, Failed) and fresh.code == "0A000":
         return Verdict("refused", fresh.message) if not isinstance(expected, Failed) else Verdict("both fail")
     if isinstance(expected, Failed):
-        # Which row is evaluated at all is a matter of plans: a failure of one side is not a difference.
-        if isinstance(fresh, Failed) and fresh.code != expected.code:
-            return Verdict("DIFFERS", f"PostgreSQL fails with {expected.code}, we with {fresh.code}", answers)
-        return Verdict("both fail", expected.message) if isinstance(fresh, Failed) else Verdict("PostgreSQL fails", expected.message)
+        return failures(expected, fresh, strict, answers)
     if isinstance(fresh, Failed):
         return Verdict("DIFFERS", f"PostgreSQL answers, we fail with {fresh.code}", answers)
     if expected != fresh:
         return Verdict("DIFFERS", "the query afresh differs from PostgreSQL", answers)
-    if view is not None and view != expected:
+    if view is None or (isinstance(view, Failed) and view.code in STOPPED):
+        return Verdict("agree without a view")
+    if view != expected:
         return Verdict("DIFFERS", "the view differs", answers)
-    return Verdict("agree" if view is not None else "agree without a view")
+    return Verdict("agree")
+
+
+def failures(expected, fresh, strict, answers):
+    """Which row is evaluated at all is a matter of plans: one side's failure need not be the other's."""
+    if not isinstance(fresh, Failed):
+        what = f"PostgreSQL fails with {expected.code}, we answer"
+        return Verdict("DIFFERS", what, answers) if strict else Verdict("PostgreSQL fails", expected.message)
+    if fresh.code != expected.code and strict:
+        return Verdict("DIFFERS", f"PostgreSQL fails with {expected.code}, we with {fresh.code}", answers)
+    return Verdict("both fail", expected.message)
 
 
 class Case:
@@ -94,22 +111,40 @@ class Case:
         self.created, self.moments = created, moments
         self.dead = set()
         self.views = set()
+        # Views that could not be created, with the reason.
+        self.refused = {}
+        # Queries that must fail alike.
+        self.strict = set()
         self.database = None
+        self.dialect = "ours"
         self.done = 0
 
     @classmethod
     def of_seed(cls, seed):
         rng = random.Random(seed)
         steps = history.history(rng, rng.randint(4, STEPS))
-        queries = [Queries(rng).top() for _ in range(QUERIES)]
         moments = sorted(rng.sample(range(1, len(steps) + 1), min(MOMENTS, len(steps))))
-        created = [rng.choice((0, 0, rng.randint(0, moments[-1] - 1))) for _ in queries]
-        return cls(seed, steps, queries, created, moments)
+        case = cls(seed, steps, [], [], moments)
+        earlier = []
+        for number in range(QUERIES):
+            roll = rng.random()
+            queries = Queries(rng, unsafe=roll < 0.2, earlier=earlier if roll > 0.7 else [])
+            query, types = queries.simple() if roll < 0.1 else queries.top()
+            created = rng.choice((0, 0, rng.randint(0, moments[-1] - 1)))
+            if earlier and roll > 0.7:
+                created = max(created, *case.created)
+            if roll > 0.2:
+                earlier.append((number, query, types))
+            if roll < 0.1:
+                case.strict.add(number)
+            case.queries.append(query)
+            case.created.append(created)
+        return case
 
     def open(self, sides, database):
         """The collections, the stream, and PostgreSQL's tables of the same names."""
         self.database = database
-        self.dead, self.views, self.done = set(self.dead), set(), 0
+        self.dead, self.views, self.refused, self.done = set(self.dead), set(), {}, 0
         for name in history.COLLECTIONS:
             sides.client[database].create_collection(name)
         sides.ours(database).execute(
@@ -120,14 +155,20 @@ class Case:
         self.create_views(sides)
 
     def close(self, sides):
+        sides.ours(self.database).execute("DROP CHANGE STREAM s CASCADE")
+        for index in self.views:
+            sides.ours(self.database).execute(f"DROP MATERIALIZED VIEW IF EXISTS v{index} CASCADE")
+        sides.leave(self.database)
         sides.client.drop_database(self.database)
         sides.postgres.execute(f"DROP SCHEMA {self.database} CASCADE")
 
     def create_views(self, sides):
         for index, query in enumerate(self.queries):
             if self.created[index] == self.done and index not in self.dead:
-                made = ask(sides.ours(self.database), f"CREATE MATERIALIZED VIEW v{index} AS {query.render('ours')}")
-                if not isinstance(made, Failed):
+                made = ask(sides.ours(self.database), f"CREATE MATERIALIZED VIEW v{index} AS {query.render(self.dialect)}")
+                if isinstance(made, Failed):
+                    self.refused[index] = made
+                else:
                     self.views.add(index)
 
     def advance(self, sides, turn):
@@ -154,12 +195,16 @@ class Case:
         """The verdict on each query at this moment."""
         self.load(sides)
         for index, query in enumerate(self.queries):
-            if index in self.dead:
+            if index in self.dead or self.done < self.created[index] or not self.reads(query).isdisjoint(self.refused):
                 continue
             expected = ask(sides.postgres, query.render("postgres"))
-            fresh = ask(sides.ours(self.database), query.render("ours"))
-            view = ask(sides.ours(self.database), f"SELECT * FROM v{index}") if index in self.views else None
-            yield index, verdict(expected, fresh, view)
+            fresh = ask(sides.ours(self.database), query.render(self.dialect))
+            view = ask(sides.ours(self.database), f"SELECT * FROM v{index}") if index in self.views else self.refused.get(index)
+            yield index, verdict(expected, fresh, view, index in self.strict)
+
+    def reads(self, query):
+        """The numbers of the views that a query reads."""
+        return {int(number) for number in re.findall(r"\bv(\d) AS t", query.render(self.dialect))}
 
     def smaller(self, sides, turn, index, found):
         """The same difference from a smaller query and history, as text; `None` if it does not come back."""
@@ -179,17 +224,17 @@ class Shrink:
     def __init__(self, case, sides, turn, index, found):
         self.sides = sides
         self.found = found
+        self.database = case.database
         self.query = copy.deepcopy(case.queries[index])
         self.created = case.created[index]
         self.steps = copy.deepcopy(case.steps[: case.moments[turn]])
-        self.tries = 0
         self.seed = case.seed
+        self.strict = {0} if index in case.strict else set()
         self.until = time.monotonic() + SHRINK_SECONDS
 
     def run(self):
         if not self.differs():
             return None
-        self.whole = False
         for _ in range(2):
             shrink(_Root(self.query, self), self.differs)
             self.shrink_steps()
@@ -197,18 +242,19 @@ class Shrink:
         lines = [f"  {step}" for step in self.steps]
         lines.insert(min(self.created, len(self.steps)), "  -- the view is created")
         final = self.verdict()
-        return "\n".join([*lines, f"  {self.query.render('ours')}", f"  -- PostgreSQL: {self.query.render('postgres')}", final.detail()])
+        return "\n".join([*lines, f"  {self.query.render('alone')}", f"  -- PostgreSQL: {self.query.render('postgres')}", final.detail()])
 
     def verdict(self):
-        self.tries += 1
         case = Case(self.seed, self.steps, [self.query], [min(self.created, len(self.steps))], [len(self.steps)])
-        case.open(self.sides, f"small{self.seed}x{self.tries}")
+        case.strict, case.dialect = self.strict, "alone"
+        case.open(self.sides, f"small{next(COUNTER)}")
         try:
             if self.steps:
                 case.advance(self.sides, 0)
             return next(found for _, found in case.compare(self.sides))
         finally:
             case.close(self.sides)
+            self.sides.postgres.execute(f"SET search_path = {self.database}")
 
     def differs(self):
         if time.monotonic() > self.until:

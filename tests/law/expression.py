@@ -88,7 +88,7 @@ class Expressions:
     def int(self, scope, depth):
         forms = ["({int} + {int})", "({int} - {int})", "abs({int})", "({int} % NULLIF({int}, 0))", "({int} / NULLIF({int}, 0))", "length({text})",
                  "({bool})::int", "extract(year FROM {time})::int", "extract(dow FROM {time})::int", "position({text} IN {text})", "(-{int})",
-                 "jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN '[1]'::jsonb END)", "round({numeric})::int % 7", "ascii({text})",
+                 "jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN '[1]'::jsonb END)", "mod(round({numeric}), 7)::int", "ascii({text})",
                  "date_part('hour', {time})::int", "octet_length({text})", "sign({numeric})::int", "cardinality(string_to_array({text}, ' '))"]
         if self.unsafe:
             forms += ["({text})::int", "({int} / {int})", "({int} % {int})", "({int} * 1000000000)", "({json})::int"] * 2
@@ -146,18 +146,25 @@ class Expressions:
     def time(self, scope, depth):
         forms = ["date_trunc('hour', {time})", "date_trunc('month', {time})", "({time} + interval '1 day')", "({time} - interval '2 hours 30 minutes')",
                  "({time} + {int} * interval '1 minute')", "to_timestamp({int})", "date_bin('15 minutes', {time}, '2024-01-01Z'::timestamptz)",
-                 "({time} + interval '1 month')", "({time})::date::timestamptz", "date_trunc('week', {time})", "to_timestamp({float})",
+                 "({time} + interval '1 month')", "({time})::date::timestamptz", "date_trunc('week', {time})",
                  "make_timestamptz(2024, 1 + abs({int}) % 12, 1, 0, 0, 0)", "({time} AT TIME ZONE 'Europe/Berlin') AT TIME ZONE 'UTC'"]
         if self.unsafe:
             forms += ["({text})::timestamptz"]
         return self.pick("time", forms, scope, depth)
 
     def json(self, scope, depth):
-        forms = ["({json} -> 'k')", "({json} -> 0)", "({json} -> -1)", "({json} #> '{k}')", "jsonb_build_object('x', {int}, 'y', {text})",
+        forms = ["({json} -> 'k')", "({json} #> '{k}')", "jsonb_build_object('x', {int}, 'y', {text})",
                  "jsonb_build_array({int}, {text}, {bool})", "to_jsonb({int})", "to_jsonb({text})", "to_jsonb({numeric})", "to_jsonb({bool})",
                  "jsonb_strip_nulls({json})", "to_jsonb(string_to_array({text}, ' '))", "jsonb_build_object('j', {json})",
                  "(CASE WHEN jsonb_typeof({json}) = 'object' THEN {json} END)", "(jsonb_build_object('k', {int}) || jsonb_build_object('v', {text}))",
                  "jsonb_set(jsonb_build_object('k', {int}), '{k}', COALESCE({json}, 'null'))", "(jsonb_build_object('k', {int}, 'v', {json}) - 'k')",
-                 "jsonb_path_query_first({json}, '$.k')", "jsonb_path_query_array({json}, '$[*]')", "({json} -> {int})", "(jsonb_build_array({int}, {json}) - 0)",
+                 "jsonb_path_query_first({json}, '$.k')", "jsonb_path_query_array({json}, '$[*]')", "(jsonb_build_array({int}, {json}) - 0)",
                  "jsonb_insert('[1]'::jsonb, '{0}', COALESCE({json}, 'null'))", "to_jsonb(ARRAY[{int}, {int}])"]
+        if self.rng.random() < 0.15:
+            return self.element(scope, depth)
         return self.pick("json", forms, scope, depth)
+
+    def element(self, scope, depth):
+        """An element of an array: of a scalar, PostgreSQL's `-> 0` gives the scalar, and ours nothing."""
+        of, index = self.of(scope, "json", depth), self.rng.choice(("0", "-1", "1"))
+        return text("e:json", "((CASE WHEN jsonb_typeof(", of, ") = 'array' THEN ", of, f" END) -> {index})", smaller=["'1'::jsonb"])

@@ -1,4 +1,7 @@
-"""Queries as trees: rendered for PostgreSQL or for us, and made smaller where they differ."""
+"""Queries as trees: rendered for PostgreSQL or for us, and made smaller where they differ.
+
+Dialects: `postgres`, `ours`, and `alone`: ours without the views of other queries, their text in place.
+"""
 
 
 class Node:
@@ -24,9 +27,9 @@ class Leaf(Node):
 
     __slots__ = ("texts",)
 
-    def __init__(self, kind, postgres, ours, smaller=()):
+    def __init__(self, kind, postgres, ours, smaller=(), alone=None):
         super().__init__(kind, [], smaller)
-        self.texts = {"postgres": postgres, "ours": ours}
+        self.texts = {"postgres": postgres, "ours": ours, "alone": alone or ours}
 
     def render(self, dialect):
         return self.texts[dialect]
