@@ -38,6 +38,7 @@ impl SqlSession {
             definitions: self.engine().sql().views.definitions(),
             collections: self.engine().store().catalog(),
             system: Arc::new(SystemCatalog::new(self.engine().clone(), self.identity())),
+            absent_collections: false,
         }
     }
 

@@ -153,6 +153,54 @@ async fn streams_are_defined_once_and_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_stream_ends_where_it_was_paused_and_loses_nothing() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM CHANGE_STREAM('s')").await;
+    run(&mut session, "CREATE MATERIALIZED VIEW w AS SELECT n * 10 AS m FROM v").await;
+    database.insert(1, "new", 5).await;
+    assert_eq!(run(&mut session, "ALTER CHANGE STREAM s PAUSE").await, "ALTER CHANGE STREAM");
+    let again = run(&mut session, "ALTER CHANGE STREAM s PAUSE").await;
+    assert_eq!(again, "NOTICE change stream \"s\" is already paused\nALTER CHANGE STREAM");
+    database.insert(2, "new", 5).await;
+    const READ: &str = "SELECT n, m, (SELECT count(*) FROM CHANGE_STREAM('s')) FROM v, w";
+    assert_eq!(run(&mut session, READ).await, "1|10|1");
+    drop(session);
+    let database = database.reopened();
+    let mut session = database.session();
+    database.insert(3, "new", 5).await;
+    assert_eq!(run(&mut session, READ).await, "1|10|1");
+    assert_eq!(run(&mut session, "SELECT paused FROM change_streams").await, "t");
+    assert_eq!(run(&mut session, "ALTER CHANGE STREAM s RESUME").await, "ALTER CHANGE STREAM");
+    assert_eq!(run(&mut session, READ).await, "3|30|3");
+    database.insert(4, "new", 5).await;
+    assert_eq!(run(&mut session, READ).await, "4|40|4");
+    drop(session);
+    let database = database.reopened();
+    let mut session = database.session();
+    assert_eq!(run(&mut session, READ).await, "4|40|4");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_may_come_before_its_collection() {
+    let database = Database::new();
+    let mut session = database.session();
+    let create = "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum((document->>'total')::int) AS t FROM orders";
+    let notice = "NOTICE collection \"shop.orders\" does not exist yet; it is empty until it does";
+    assert_eq!(run(&mut session, create).await, format!("{notice}\nCREATE MATERIALIZED VIEW"));
+    assert_eq!(run(&mut session, "SELECT * FROM orders").await, "42P01 relation \"orders\" does not exist");
+    assert_eq!(run(&mut session, "SELECT * FROM v").await, "0|");
+    drop(session);
+    let database = database.reopened();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    assert_eq!(run(&mut session, "SELECT * FROM v").await, "1|5");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sinks_are_refused_by_name() {
     let database = Database::new();
     let mut session = database.session();

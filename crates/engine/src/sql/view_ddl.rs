@@ -147,8 +147,9 @@ pub(super) async fn create(
     }
     check_options(&create.options)?;
     defined.views.remove(&(db.clone(), name.clone()));
-    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), ..catalog };
-    let ViewPlan { plan, notices } = view_plan(create, &catalog)?;
+    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
+    let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
+    notices.extend(absent(&plan, &catalog));
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
         refuse_dependents("replace", "materialized view", &name, &readers)?;
@@ -163,7 +164,7 @@ pub(super) async fn create(
         id: 0,
         start: base::ClusterTime::ZERO,
         created_ms: engine.clock().now_ms(),
-        paused: false,
+        paused_at: None,
     };
     // Before anything is read: what changes from now on comes with its pre-image.
     interest::want_plan(engine.store(), &plan, true);
@@ -187,6 +188,17 @@ pub(super) async fn create(
     defined.views.insert((db, name), definition);
     sql.views.set_definitions(defined);
     Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices })
+}
+
+/// A notice for each collection that is read before it exists.
+fn absent(plan: &Plan, catalog: &SessionCatalog) -> Vec<Notice> {
+    let of_source = |source| match source {
+        Source::Collection { db, name } if catalog.collections.find(&db, &name).is_none() => {
+            Some(notice(format!("collection \"{db}.{name}\" does not exist yet; it is empty until it does")))
+        }
+        _ => None,
+    };
+    plan.sources().into_iter().filter_map(of_source).collect()
 }
 
 /// Stops a view and forgets it, on disk too.

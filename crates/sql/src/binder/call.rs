@@ -253,8 +253,14 @@ impl Binder<'_> {
                     let ty = if other.expr.ty == Type::Unknown { Type::Text } else { other.expr.ty.clone() };
                     value = self.coerce(value, &ty)?;
                 }
-                let ty = value.ty.clone();
                 let equal = self.compare(Operand { expr: value.clone(), named: is_name(a) }, "=", other)?;
+                // The value as the comparison has it: NULLIF(1, 0.5) is numeric.
+                if value.ty != Type::Json
+                    && let ExprKind::Call { args, .. } = &equal.kind
+                {
+                    value = args[0].clone();
+                }
+                let ty = value.ty.clone();
                 let null = Expr::literal(Datum::Null, ty.clone());
                 let kind = ExprKind::Case { branches: vec![(equal, null)], otherwise: Some(Box::new(value)) };
                 Ok(Some(Expr::new(kind, ty)))
