@@ -185,7 +185,7 @@ class Case:
     def advance(self, sides, turn):
         """Runs the history up to the turn's moment."""
         while self.done < self.moments[turn]:
-            history.apply(sides.client, self.database, self.steps[self.done])
+            history.apply(sides.client, sides.ours(self.database), self.database, self.steps[self.done])
             self.done += 1
             self.create_views(sides)
 

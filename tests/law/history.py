@@ -78,12 +78,17 @@ def history(rng, length):
     """Single writes and, as lists of them, transactions."""
     steps = []
     while len(steps) < length:
+        if rng.random() < 0.05:
+            steps.append([[rng.choice(("PAUSE", "RESUME"))]])
+            continue
         steps.append([write(rng) for _ in range(1 if rng.random() < 0.85 else rng.randint(2, 4))])
     return steps
 
 
-def apply(client, database, step):
-    """Runs a step: one write by itself, more as a transaction."""
+def apply(client, sql, database, step):
+    """Runs a step: one write by itself, more as a transaction; or a stream's pause."""
+    if step[0][0] in ("PAUSE", "RESUME"):
+        return sql.execute(f"ALTER CHANGE STREAM s {step[0][0]}")
     if len(step) == 1:
         return run(client[database], step[0], None)
     with client.start_session() as session, session.start_transaction():

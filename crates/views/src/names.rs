@@ -63,6 +63,10 @@ impl Catalog for SessionCatalog {
         }
     }
 
+    fn relation_number(&self, name: &str) -> Option<i64> {
+        self.system.number(&self.database, name)
+    }
+
     fn stream(&self, name: &str) -> Option<Relation> {
         let (db, name) = name.split_once('.').unwrap_or((&self.database, name));
         self.definitions.stream(db, name)?;

@@ -21,6 +21,11 @@ pub trait SystemTables: Send + Sync {
     /// `schema` is `None` for unqualified names.
     fn relation(&self, db: &str, schema: Option<&str>, name: &str) -> Option<Relation>;
 
+    /// A relation's number (`regclass`) by its name.
+    fn number(&self, _db: &str, _name: &str) -> Option<i64> {
+        None
+    }
+
     /// All rows, with all columns of the relation.
     fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError>;
 }

@@ -201,6 +201,52 @@ async fn a_view_may_come_before_its_collection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_tells_what_a_view_has_done() {
+    let database = Database::new();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT status, count(*) AS n FROM orders GROUP BY status").await;
+    database.insert(2, "new", 5).await;
+    let text = run(&mut session, "EXPLAIN ANALYZE SELECT * FROM v").await;
+    assert!(text.contains("Materialized View shop.v: rows=1 events=2 changes=3 failures=0 state="), "{text}");
+    assert!(text.contains("Aggregate of #0: rows=3 time="), "{text}");
+    let json = run(&mut session, "EXPLAIN (ANALYZE, FORMAT JSON) SELECT n FROM v WHERE n > 0").await;
+    assert!(json.contains("\"Node Type\": \"Filter\"") && json.contains("\"Actual Rows\": 1"), "{json}");
+    assert!(json.contains("\"Name\": \"shop.v\", \"Rows\": 1, \"Events\": 2"), "{json}");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_waits_for_the_moment_it_is_told() {
+    let database = Database::new();
+    let mut session = database.session();
+    database.insert(1, "new", 5).await;
+    let bad = run(&mut session, "SET headwater.read_after = 'yesterday'").await;
+    assert!(bad.starts_with("22023"), "{bad}");
+    let now = database.db.store().durable();
+    let then = format!("{}.{:010}", now.seconds(), now.increment() + 2);
+    assert_eq!(run(&mut session, &format!("SET headwater.read_after = '{then}'")).await, "SET");
+    let (read, ()) = tokio::join!(run(&mut session, "SELECT count(*) >= 3 FROM orders"), async {
+        for id in 2..5 {
+            database.insert(id, "new", 5).await;
+        }
+    });
+    assert_eq!(read, "t");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listening_is_accepted_and_notifying_refused() {
+    let database = Database::new();
+    let mut session = database.session();
+    let listen = run(&mut session, "LISTEN jobs").await;
+    assert_eq!(listen, "NOTICE channel \"jobs\" stays silent: there is no NOTIFY here\nLISTEN");
+    assert_eq!(run(&mut session, "UNLISTEN *").await, "UNLISTEN");
+    assert!(run(&mut session, "NOTIFY jobs").await.starts_with("0A000"));
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sinks_are_refused_by_name() {
     let database = Database::new();
     let mut session = database.session();

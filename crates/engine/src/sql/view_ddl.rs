@@ -30,6 +30,9 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
         return Err(SqlError::new("42P02", "there is no parameter $1")
             .with_hint("A materialized view's query cannot have parameters."));
     }
+    if !bound.settings.is_empty() {
+        return Err(SqlError::unsupported("set_config in a materialized view"));
+    }
     let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
     Ok(ViewPlan { plan, notices: bound.notices })

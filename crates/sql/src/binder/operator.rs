@@ -85,6 +85,11 @@ impl Binder<'_> {
                 right = self.arithmetic_operand(right, &left.ty, op)?;
             }
         }
+        if op == "||" {
+            // What is joined to JSON is JSON: here a string literal is its text, as in PostgreSQL.
+            left = self.json_literal(left, &right.ty)?;
+            right = self.json_literal(right, &left.ty)?;
+        }
         if op.contains('~') {
             left = self.pattern_operand(left)?;
             right = self.pattern_operand(right)?;
@@ -111,6 +116,11 @@ impl Binder<'_> {
             _ => Type::Numeric(None),
         };
         self.explicit_cast(expr, &wanted)
+    }
+
+    fn json_literal(&mut self, expr: Expr, other: &Type) -> Result<Expr> {
+        let is_literal = expr.ty == Type::Unknown && matches!(expr.kind, ExprKind::Literal(Datum::Text(_)));
+        if is_literal && *other == Type::Json { self.explicit_cast(expr, &Type::Json) } else { Ok(expr) }
     }
 
     pub(super) fn pattern_operand(&mut self, expr: Expr) -> Result<Expr> {

@@ -71,6 +71,13 @@ fn sizes(r: &mut Registry) {
         }
         Ok(Datum::text(sizes.iter().map(|n| format!("[1:{n}]")).collect::<String>()))
     });
+    // `array[lower:upper]`: what lies inside the array, counted from 1.
+    r.strict("[:](anyarray, int4, int4) -> anyarray", |args, _| {
+        let items = args[0].as_array()?;
+        let (lower, upper) = (args[1].as_int()?.max(1), args[2].as_int()?.min(items.len() as i64));
+        let slice = if lower > upper { &[][..] } else { &items[lower as usize - 1..upper as usize] };
+        Ok(Datum::Array(slice.into()))
+    });
     r.strict("cardinality(anyarray) -> int4", |args, _| {
         let sizes = dimensions(&args[0]);
         Ok(Datum::Int(if sizes.is_empty() { 0 } else { sizes.iter().product::<usize>() as i64 }))
