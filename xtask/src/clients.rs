@@ -65,7 +65,8 @@ fn server_binary() -> PathBuf {
 fn python() -> Result<Option<PathBuf>, String> {
     let home = target().join("python");
     let python = home.join("bin/python");
-    let has_driver = || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg"]).output();
+    let has_driver =
+        || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg, sqlalchemy, asyncpg"]).output();
     if has_driver().is_ok_and(|out| out.status.success()) {
         return Ok(Some(python));
     }
@@ -74,6 +75,7 @@ fn python() -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let python_name = python.display().to_string();
-    run(&python_name, &["-m", "pip", "install", "--quiet", PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]"])?;
+    let packages = [PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]", "sqlalchemy>=2", "asyncpg"];
+    run(&python_name, &[&["-m", "pip", "install", "--quiet"], &packages[..]].concat())?;
     Ok(Some(python))
 }

@@ -104,6 +104,11 @@ impl SqlSession {
         self.settings.reported()
     }
 
+    /// The columns of an open cursor.
+    pub fn cursor_fields(&self, name: &str) -> Option<Vec<Field>> {
+        self.cursors.fields(name).ok()
+    }
+
     pub fn time_zone(&self) -> &str {
         self.settings.get("timezone").unwrap_or("UTC")
     }

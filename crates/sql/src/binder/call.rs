@@ -480,8 +480,10 @@ impl Binder<'_> {
 
     fn current_setting(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
         let args = self.all(call, env)?;
-        let Some(ExprKind::Literal(Datum::Text(name))) = args.first().map(|a| &a.kind) else {
-            return Err(SqlError::unsupported("current_setting of a name that is not constant"));
+        let name = match args.first() {
+            Some(Expr { kind: ExprKind::Literal(Datum::Text(name)), .. }) => name,
+            Some(name) => return self.setting_by_name(name.clone()),
+            None => return Err(SqlError::new("42883", "function current_setting() does not exist")),
         };
         let missing_ok = matches!(args.get(1).map(|a| &a.kind), Some(ExprKind::Literal(Datum::Bool(true))));
         match self.options.session.settings.get(&name.to_ascii_lowercase()) {
@@ -489,6 +491,23 @@ impl Binder<'_> {
             None if missing_ok => Ok(Expr::literal(Datum::Null, Type::Text)),
             None => Err(SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))),
         }
+    }
+
+    /// The value of a setting whose name is known when the query runs; NULL if there is none.
+    fn setting_by_name(&mut self, name: Expr) -> Result<Expr> {
+        let name = self.coerce(name, &Type::Text)?;
+        let name = self.call("lower", vec![name])?;
+        let settings = self.options.session.settings.clone();
+        let mut branches = Vec::with_capacity(settings.len());
+        for (known, value) in settings {
+            let known = Expr::literal(Datum::text(known), Type::Text);
+            let value = Expr::literal(Datum::text(value), Type::Text);
+            branches.push((self.operator("=", name.clone(), known)?, value));
+        }
+        if branches.is_empty() {
+            return Ok(Expr::literal(Datum::Null, Type::Text));
+        }
+        Ok(Expr::new(ExprKind::Case { branches, otherwise: None }, Type::Text))
     }
 
     /// In a SELECT list a set-returning function multiplies the rows.

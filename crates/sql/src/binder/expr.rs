@@ -261,7 +261,12 @@ impl Binder<'_> {
                 match &expr.ty {
                     Type::Array(element) => {
                         let ty = (**element).clone();
-                        let index = Box::new(self.coerce(index, &Type::Int4)?);
+                        // A field of a document is a number without a declared size.
+                        let index = match index.ty {
+                            Type::Json | Type::Numeric(_) => self.explicit_cast(index, &Type::Int4)?,
+                            _ => self.coerce(index, &Type::Int4)?,
+                        };
+                        let index = Box::new(index);
                         Ok(Expr::new(ExprKind::Subscript { array: Box::new(expr), index }, ty))
                     }
                     // jsonb's subscripts count from 0 and take keys, as `->` does.
