@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use ::sql::parser::Statement;
 use ::sql::parser::statement::{Explain, ExplainFormat, Name, Query, Rows as RowsStatement, SubscribeSource};
-use ::sql::{Datum, Field, Notice, Plan, Row, Source, SqlError, Type};
+use ::sql::{Datum, EvalContext, Field, Notice, Plan, Row, Source, SqlError, Type};
 use views::StreamScope;
-use views::runtime::ViewStatus;
+use views::runtime::{ViewStatus, store_error};
+use views::source_filter;
 
 use super::Outcome;
 use super::queries::only_query;
@@ -59,6 +60,9 @@ pub(super) async fn explain(
     let bound = session.bind(&explained(explain)?, types)?;
     notices.extend(bound.notices);
     let plan = bound.plan;
+    let eval = EvalContext { now_us: session.now_us(), parameters: &parameters, time_zone: session.time_zone() };
+    let snapshot = session.engine().store().snapshot().map_err(store_error)?;
+    let sources = source_filter::describe(&source_filter::source_filters(&plan, &eval), &snapshot);
     let ran = match explain.analyze {
         false => None,
         true => {
@@ -71,6 +75,7 @@ pub(super) async fn explain(
     match explain.format {
         ExplainFormat::Text => {
             let mut text = ::sql::explain::plan_to_text(&plan);
+            sources.iter().for_each(|line| text.push_str(&format!("{line}\n")));
             if let Some(ran) = ran {
                 ran.views.iter().for_each(|view| view_text(view, &mut text));
                 text.push_str(&format!("\nRows: {}\nExecution Time: {:.3} ms\n", ran.rows, ran.took_ms));
@@ -79,6 +84,8 @@ pub(super) async fn explain(
         }
         ExplainFormat::Json => {
             let mut text = format!("[\n  {{\n    \"Plan\": {}", ::sql::explain::plan_to_json(&plan));
+            let sources: Vec<String> = sources.iter().map(|line| ::sql::explain::json_string(line)).collect();
+            text.push_str(&format!(",\n    \"Sources\": [{}]", sources.join(", ")));
             if let Some(ran) = ran {
                 let views: Vec<String> = ran.views.iter().map(view_json).collect();
                 text.push_str(&format!(",\n    \"Actual Rows\": {},\n    \"Views\": [{}]", ran.rows, views.join(", ")));

@@ -247,6 +247,56 @@ async fn listening_is_accepted_and_notifying_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_point_read_goes_by_index() {
+    let database = Database::new();
+    let mut session = database.session();
+    for id in 1..20 {
+        database.insert(id, "new", id).await;
+    }
+    let text = run(&mut session, "EXPLAIN SELECT status FROM orders WHERE _id = 7 AND total > 1").await;
+    let expected = "Collection shop.orders: by index _id_ where {\"$and\": [{\"_id\": {\"$in\": [7]}}]}";
+    assert!(text.ends_with(expected), "{text}");
+    assert_eq!(run(&mut session, "SELECT _id, total FROM orders WHERE _id IN (7, 9, 77) AND total > 7").await, "9|9");
+    assert_eq!(run(&mut session, "PREPARE p AS SELECT total FROM orders WHERE _id = $1::int; EXECUTE p(3)").await, "3");
+    let unindexed = run(&mut session, "EXPLAIN SELECT status FROM orders WHERE total = 7").await;
+    assert!(!unindexed.contains("by index"), "{unindexed}");
+    database.db.close();
+}
+
+/// The statements that are read as their author meant them, T4 to T11: what the client is told, and
+/// what the statement answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_told_how_its_statement_was_read() {
+    let database = Database::new();
+    let mut session = database.session();
+    run(&mut session, "CREATE CHANGE STREAM s ON orders").await;
+    database.insert(1, "new", 5).await;
+    database.insert(2, "paid", 7).await;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT status::text AS status, total::int AS n FROM orders").await;
+    for (what, statement, expected) in [
+        ("T4", "SELECT count(*) FROM CHANGE_STREAM('s') WHERE updated_fields ? 'a.b'", "0"),
+        ("T5", "WITH a AS (SELECT n FROM v), b AS (SELECT *, n + 1 AS m) SELECT sum(m) FROM b", "14"),
+        ("T6", "SELECT n * 2 AS m FROM v WHERE m > 12", "14"),
+        ("T7", "SELECT CASE status WHEN 'paid' AND n > 6 THEN 'x' ELSE 'y' END FROM v ORDER BY n", "y\nx"),
+        (
+            "T8",
+            "SELECT s.operation_type, count(*) FROM CHANGE_STREAM('s') s GROUP BY s.change_id ORDER BY 1",
+            "insert|1\ninsert|1",
+        ),
+        ("T9", "SELECT json_object_keys('{\"a\": 1, \"b\": 2}')", "{a,b}"),
+    ] {
+        let answer = run(&mut session, statement).await;
+        let rows = answer.strip_prefix("NOTICE ").and_then(|rest| Some(rest.split_once('\n')?.1));
+        assert_eq!(rows, Some(expected), "{what}: {answer}");
+    }
+    // T10: a ; inside a literal. T11: the cast binds to the filtered aggregate. Both as in PostgreSQL.
+    assert_eq!(run(&mut session, "SELECT 'a;b'").await, "a;b");
+    let share = "SELECT round(count(*) FILTER (WHERE n > 6)::decimal / count(*), 2) FROM v";
+    assert_eq!(run(&mut session, share).await, "0.50");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sinks_are_refused_by_name() {
     let database = Database::new();
     let mut session = database.session();
