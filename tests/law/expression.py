@@ -97,7 +97,7 @@ class Expressions:
     def numeric(self, scope, depth):
         forms = ["({numeric} + {numeric})", "({numeric} - {numeric})", "({numeric} * {numeric})", "round({numeric}, 1)", "round({numeric})", "floor({numeric})",
                  "ceil({numeric})", "trunc({numeric}, 1)", "abs({numeric})", "({int})::numeric", "({numeric} / NULLIF({int}, 0))", "mod({numeric}, 3)",
-                 "extract(epoch FROM {time})", "({int} * {numeric})", "({numeric} % NULLIF({numeric}, 0))", "({numeric})::numeric(20, 2)", "(-{numeric})",
+                 "extract(epoch FROM {time})", "({int} * {numeric})", "({numeric} % NULLIF({numeric}, 0))", "({numeric})::numeric(38, 2)", "(-{numeric})",
                  "extract(epoch FROM {time} - {time})", "div({numeric}, 3)", "power({int}, 2)::numeric", "sqrt(abs({numeric}))"]
         if self.unsafe:
             forms += ["({text})::numeric", "({numeric} / {numeric})", "({json})::numeric"] * 2

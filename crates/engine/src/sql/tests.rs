@@ -465,7 +465,9 @@ async fn psql_lists_tables_and_views() {
         let expected = match step {
             2 => "0|r|t|f|f|f|f|f|f||0||p|d|heap",
             3 => "_id|jsonb||t|||\ndocument|jsonb||f|||",
-            4 => "orders__id_|t|t|f|t|||p|f|f|f|0",
+            4 => {
+                "orders__id_|t|t|f|t|CREATE UNIQUE INDEX orders__id_ ON public.orders USING btree (_id)|PRIMARY KEY (_id)|p|f|f|f|0"
+            }
             _ => "",
         };
         assert_eq!(answer, expected, "step {step} of \\d orders");
