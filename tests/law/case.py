@@ -1,5 +1,6 @@
 """One seed's case: a history, queries, and the comparison of the three answers."""
 
+import collections
 import copy
 import itertools
 import random
@@ -126,6 +127,8 @@ class Case:
         self.database = None
         # Tokens of earlier moments, with PostgreSQL's answers then.
         self.past = []
+        # Per view: the session of its subscription, and the rows that its deltas have added up to.
+        self.followed = {}
         self.dialect = "ours"
         self.done = 0
 
@@ -158,7 +161,7 @@ class Case:
         """The collections, the stream, and PostgreSQL's tables of the same names."""
         self.database = database
         self.dead, self.views, self.refused, self.done = set(self.dead), set(), {}, 0
-        self.past = []
+        self.past, self.followed = [], {}
         for name in history.COLLECTIONS:
             # With pre-images, so that earlier moments can be read.
             sides.client[database].create_collection(name, changeStreamPreAndPostImages={"enabled": True})
@@ -220,9 +223,23 @@ class Case:
             view = ask(sides.ours(self.database), f"SELECT * FROM v{index}") if index in self.views else self.refused.get(index)
             answers[index] = expected
             yield index, verdict(expected, fresh, view, self.rule(index))
+            if isinstance(view, list) and self.follow(sides, index) != view[1:]:
+                yield index, Verdict("DIFFERS", "the sum of the subscription's deltas differs", [("view", view), ("deltas", [view[0], *self.follow(sides, index)])])
         if self.done == self.moments[-1] and not self.pauses():
             yield from self.compare_past(sides)
         self.past.append((token, answers))
+
+    def follow(self, sides, index):
+        """What the deltas of a subscription to the view add up to; it begins anew after a crash."""
+        session = sides.ours(self.database)
+        if self.followed.get(index, (None,))[0] is not session:
+            ask(session, f"DECLARE f{index} CURSOR WITH HOLD FOR SUBSCRIBE v{index}")
+            self.followed[index] = (session, collections.Counter())
+        rows = self.followed[index][1]
+        for _, diff, *row in ask(session, f"FETCH ALL FROM f{index}", (25, 20))[1:]:
+            rows[tuple(row)] += int(diff)
+        assert all(count >= 0 for count in rows.values()), f"seed {self.seed}: the deltas of v{index} take away what is not there"
+        return sorted(rows.elements(), key=repr)
 
     def pauses(self):
         return any(write[0] in ("PAUSE", "RESUME") for step in self.steps for write in step)
