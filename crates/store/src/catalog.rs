@@ -6,7 +6,7 @@
 //! - Every collection that holds documents has its `_id_` index first in `indexes`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base::Uuid;
@@ -56,6 +56,8 @@ pub struct Collection {
     pub collation: Option<Arc<Collation>>,
     /// Where the next document goes; found out by the first insert after opening.
     pub(crate) next_record: Arc<OnceLock<AtomicU64>>,
+    /// Commits that changed its documents, since opening.
+    pub(crate) changes: Arc<AtomicU64>,
 }
 
 impl Collection {
@@ -78,6 +80,7 @@ impl Collection {
             images: false,
             collation: None,
             next_record: Arc::default(),
+            changes: Arc::default(),
         };
         collection.set_options(options);
         collection
@@ -96,6 +99,12 @@ impl Collection {
         let collation = options.get("collation").and_then(Raw::as_document);
         self.collation = collation.and_then(|doc| Collation::parse(doc).ok().flatten()).map(Arc::new);
         self.options = options;
+    }
+
+    /// Counts the commits that changed its documents. Read before a snapshot is taken, it tells later
+    /// whether anything has changed since.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     pub fn is_view(&self) -> bool {

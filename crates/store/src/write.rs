@@ -115,6 +115,11 @@ impl WriteTxn {
         self.catalog.collection(namespace).cloned()
     }
 
+    /// `Collection::changes`; `None` if this write itself has changed documents of the collection.
+    pub fn changes(&self, collection: &Collection) -> Option<u64> {
+        (!self.effects.counts.contains_key(&collection.id)).then(|| collection.changes())
+    }
+
     /// Puts a record into a side table, in the same commit as the documents.
     ///
     /// # Panics

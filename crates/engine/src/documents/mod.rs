@@ -29,6 +29,7 @@ mod output;
 mod read;
 mod requests;
 mod retry;
+mod search;
 mod settings;
 mod sources;
 mod tail;
