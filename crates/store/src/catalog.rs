@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::entry::{CollectionKind, Namespace};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index_build::Building;
 
 /// Names a collection's documents on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,8 @@ pub struct Collection {
     /// As `listCollections` shows them; of a view `{viewOn, pipeline, collation}`.
     pub options: DocBuf,
     pub indexes: Vec<Arc<Index>>,
+    /// Indexes that writers keep although they are not whole yet; nobody reads them.
+    pub(crate) building: Vec<Building>,
     pub capped: Option<Capped>,
     /// `changeStreamPreAndPostImages: {enabled: true}`.
     pub images: bool,
@@ -76,6 +79,7 @@ impl Collection {
             kind,
             options: DocBuf::default(),
             indexes: Vec::new(),
+            building: Vec::new(),
             capped: None,
             images: false,
             collation: None,
@@ -118,6 +122,18 @@ impl Collection {
 
     pub fn index(&self, name: &str) -> Option<&Arc<Index>> {
         self.indexes.iter().find(|index| index.name == name)
+    }
+
+    /// Those that are being built as well.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.iter().chain(self.building.iter().map(|building| &building.index))
+    }
+
+    /// Notes what a document's keys in one of the indexes were like. False if it was known.
+    pub(crate) fn mark(&mut self, index: IndexId, multikey: u64, long_keys: bool) -> bool {
+        let building = self.building.iter_mut().map(|building| &mut building.index);
+        let found = self.indexes.iter_mut().chain(building).find(|other| other.id == index);
+        found.is_some_and(|found| Index::mark(found, multikey, long_keys))
     }
 
     /// The index on `_id`.
