@@ -20,6 +20,9 @@ pub struct Query {
     pub matcher: Matcher,
     pub sort: Option<SortPattern>,
     pub hint: Option<planner::Hint>,
+    /// Keys of the hinted index to begin with and to end before.
+    pub min: Option<DocBuf>,
+    pub max: Option<DocBuf>,
     collation: Option<Arc<Collation>>,
 }
 
@@ -34,6 +37,8 @@ impl Query {
             filter: filter.clone(),
             sort,
             hint: hint.map(planner_hint).transpose()?,
+            min: None,
+            max: None,
             collation: context.collation.clone(),
         })
     }
@@ -58,7 +63,13 @@ impl Query {
             Raw::String(_) | Raw::Symbol(_) | Raw::Document(_) => self.collation.is_none(),
             _ => true,
         };
-        (plain && self.hint.is_none()).then_some(id)
+        let free = self.hint.is_none() && self.min.is_none() && self.max.is_none();
+        (plain && free).then_some(id)
+    }
+
+    /// Confines the query to some keys of the index that it is hinted at.
+    pub fn within(self, min: Option<DocBuf>, max: Option<DocBuf>) -> Self {
+        Query { min, max, ..self }
     }
 
     /// How to read the collection.
@@ -68,6 +79,7 @@ impl Query {
             sort: self.sort.as_ref(),
             hint: self.hint.as_ref(),
             collation: self.collation.as_ref(),
+            bounds: planner::KeyBounds { min: self.min.as_ref(), max: self.max.as_ref() },
         };
         Ok(planner::plan(collection, &query)?)
     }

@@ -47,5 +47,6 @@ pub use requests::{
 };
 pub use tail::TailCursor;
 
+pub(crate) use read::check_deadline;
 pub(crate) use settings::restore as restore_settings;
 pub(crate) use tail::growth_of;
