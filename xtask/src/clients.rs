@@ -52,7 +52,8 @@ pub fn diffsuite(folder: &str) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server)])
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

@@ -79,11 +79,9 @@ fn test() -> Chore {
 }
 
 fn bench(names: &[&str]) -> Chore {
-    // The scenarios drive the built binary; `cargo run` would only build its own.
-    run("cargo", &["build", "--release", "--package", "headwater"])?;
-    let mut args = vec!["run", "--release", "--package", "bench", "--"];
-    args.extend_from_slice(names);
-    run("cargo", &args)
+    // Both in one build: alone, each would choose other features of what they share and build it twice.
+    run("cargo", &["build", "--release", "--package", "headwater", "--package", "bench"])?;
+    run(&clients::target().join("release/bench").display().to_string(), names)
 }
 
 fn bless() -> Chore {

@@ -280,7 +280,8 @@ pub fn access_plan(collection: &Collection, filter: &DocBuf) -> Option<planner::
         return None;
     }
     let matcher = Matcher::parse(filter.as_doc(), &Context::default()).ok()?;
-    let query = planner::Query { matcher: &matcher, sort: None, hint: None, collation: None };
+    let bounds = planner::KeyBounds::default();
+    let query = planner::Query { matcher: &matcher, sort: None, hint: None, collation: None, bounds };
     let plan = planner::plan(collection, &query).ok()?;
     plan.uses_index().then_some(plan)
 }
