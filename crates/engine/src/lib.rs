@@ -34,6 +34,7 @@ pub mod documents;
 pub mod sql;
 
 mod cursor;
+mod delivery;
 mod error;
 mod sessions;
 
@@ -98,6 +99,7 @@ struct Inner {
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
+    deliveries: delivery::Deliveries,
 }
 
 impl Headwater {
@@ -115,8 +117,19 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let inner =
-            Inner { options, store, hub, sessions, emptied: Default::default(), held: Default::default(), growth, sql };
+        let clock = Arc::clone(&options.clock);
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+            deliveries,
+        };
         Ok(Headwater { inner: Arc::new(inner) })
     }
 
@@ -124,6 +137,7 @@ impl Headwater {
     pub fn close(&self) {
         self.inner.sessions.end_all();
         self.inner.held.lock().clear();
+        self.inner.deliveries.close();
         self.inner.sql.close();
         self.inner.store.close();
     }
@@ -163,6 +177,10 @@ impl Headwater {
 
     pub(crate) fn sql(&self) -> &sql::SqlRuntime {
         &self.inner.sql
+    }
+
+    pub(crate) fn deliveries(&self) -> &delivery::Deliveries {
+        &self.inner.deliveries
     }
 
     pub(crate) fn hub(&self) -> &Hub {

@@ -48,3 +48,4 @@ pub use tail::TailCursor;
 
 pub(crate) use settings::restore as restore_settings;
 pub(crate) use tail::growth_of;
+pub(crate) use validator::Validator;

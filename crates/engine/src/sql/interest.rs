@@ -5,7 +5,7 @@ use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
 /// Pre-images kept for one anonymous query, as long as this lives.
-pub(super) struct PlanInterest {
+pub(crate) struct PlanInterest {
     store: Store,
     namespaces: Vec<Namespace>,
 }

@@ -18,22 +18,23 @@
 //!
 //! Read next: `session.rs`, `ddl.rs`, `queries.rs`, `feed.rs`, `system/mod.rs`, `status.rs`.
 
-mod binding;
+pub(crate) mod binding;
 mod cursors;
 mod ddl;
 mod definitions;
 mod explain;
 mod feed;
-mod interest;
+pub(crate) mod interest;
 mod objects;
 mod prepared;
 mod queries;
 mod runtime;
 mod session;
 mod settings;
+mod sinks;
 mod status;
 mod system;
-mod view_ddl;
+pub(crate) mod view_ddl;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub use session::{SqlSession, TransactionStatus};
 pub use status::{ChangeFeed, ChangeSummary, Status, StreamStatus, ViewStatus};
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 
+pub(crate) use definitions::NoSystemTables;
 pub(crate) use runtime::SqlRuntime;
 
 /// What a statement wants and gives, before it runs.

@@ -98,6 +98,10 @@ impl SqlRuntime {
         })
     }
 
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
+    }
+
     /// Ends subscriptions, writes the views' last checkpoint.
     pub fn close(&self) {
         if let Some(keeper) = self.keeper.lock().take() {

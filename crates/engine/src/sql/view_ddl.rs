@@ -37,7 +37,7 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
 
 /// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
 /// is a matter of who reads.
-pub(super) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
+pub(crate) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
     if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
