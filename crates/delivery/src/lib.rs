@@ -31,6 +31,9 @@ mod text;
 mod tls;
 
 pub mod file;
+pub mod mongodb;
+pub mod postgres;
+pub mod redis;
 pub mod webhook;
 
 pub use event::{Event, Kind, Position, digest};

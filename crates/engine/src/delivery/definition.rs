@@ -1,5 +1,8 @@
 //! What CREATE SINK defined: source, target, policy; on disk as its statement and the ALTERs since.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,13 +121,7 @@ impl SinkDefinition {
 
     /// The target without its password.
     pub fn shown_target(&self) -> String {
-        match url::Url::parse(&self.url) {
-            Ok(mut url) if url.password().is_some() => {
-                let _ = url.set_password(Some("********"));
-                url.to_string()
-            }
-            _ => self.url.clone(),
-        }
+        without_password(&self.url)
     }
 
     pub fn encode(&self) -> DocBuf {
@@ -181,6 +178,25 @@ impl SinkDefinition {
             statement: statement.to_owned(),
         })
     }
+}
+
+/// Hides what stands between the user's name and the host, and the value of `password=`.
+fn without_password(url: &str) -> String {
+    const HIDDEN: &str = "********";
+    let mut shown = url.to_owned();
+    if let Some(start) = url.find("://").map(|at| at + 3) {
+        let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+        if let Some(at) = url[start..end].rfind('@')
+            && let Some(colon) = url[start..start + at].find(':')
+        {
+            shown.replace_range(start + colon + 1..start + at, HIDDEN);
+        }
+    }
+    if let Some(at) = shown.find("password=").map(|at| at + "password=".len()) {
+        let end = shown[at..].find('&').map_or(shown.len(), |end| at + end);
+        shown.replace_range(at..end, HIDDEN);
+    }
+    shown
 }
 
 fn damaged() -> SqlError {

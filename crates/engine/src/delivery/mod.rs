@@ -40,7 +40,7 @@ use base::{Clock, ClusterTime, Uuid};
 use bytes::Bytes;
 use changes::Hub;
 use delivery::{Position, Target};
-use document::{DocBuf, Raw};
+use document::DocBuf;
 use parking_lot::Mutex;
 use store::{Reader as _, Store, WriteTxn};
 use tokio::sync::{mpsc, oneshot};
@@ -182,12 +182,7 @@ impl Deliveries {
 
     fn delivered_before(&self, sink: &SinkDefinition) -> Result<u64, SqlError> {
         let snapshot = self.around.store.snapshot().map_err(store_error)?;
-        let Some(collection) = snapshot.catalog().collection(&journal::namespace(journal::STATUS)) else {
-            return Ok(0);
-        };
-        let found = snapshot.get(collection.id, Raw::String(&sink.full_name())).map_err(store_error)?;
-        let count = found.and_then(|found| found.document.get("eventCount")?.as_whole());
-        Ok(count.unwrap_or(0).max(0) as u64)
+        records::delivered(&snapshot, sink).map_err(store_error)
     }
 
     /// Writes a definition with the position that its life begins at, forgetting `earlier` lives.
@@ -214,11 +209,12 @@ impl Deliveries {
 
     /// Forgets a sink, on disk too. It must have been stopped.
     pub async fn forget(&self, sink: &SinkDefinition) -> Result<(), SqlError> {
-        let (key, uid, name) = (records::definition_key(&sink.db, &sink.name), sink.uid, sink.full_name());
+        let gone = sink.clone();
         let write = move |txn: &mut WriteTxn| {
-            txn.delete_record(records::SPACE, &key);
-            journal::forget_heartbeat(txn, &name)?;
-            retire(txn, uid)
+            txn.delete_record(records::SPACE, &records::definition_key(&gone.db, &gone.name));
+            records::forget_delivered(txn, &gone);
+            journal::forget_heartbeat(txn, &gone.full_name())?;
+            retire(txn, gone.uid)
         };
         self.around.store.write(write).await.map_err(store_error)?;
         self.around.store.pin_log(&runner::pin_name(sink), None);

@@ -3,6 +3,7 @@
 //! ```text
 //!   records "sinks":
 //!     'd' 0 db 0 name          definition
+//!     'n' 0 db 0 name          how many events were delivered
 //!     'p' uid                  position: everything before it is finished
 //!     'l' uid position         finished, at or above the position
 //!     'q' uid lane position    a letter: {state, attempts, error, event}
@@ -41,6 +42,28 @@ const PARTS: [Part; 5] = [Part::Position, Part::Ledger, Part::Letters, Part::Out
 
 pub(super) fn definition_key(db: &str, name: &str) -> Vec<u8> {
     ["d", db, name].join("\0").into_bytes()
+}
+
+fn count_key(sink: &SinkDefinition) -> Vec<u8> {
+    ["n", &sink.db, &sink.name].join("\0").into_bytes()
+}
+
+/// How many events a sink has delivered in all its lives.
+pub(super) fn delivered(reader: &impl Reader, sink: &SinkDefinition) -> store::Result<u64> {
+    let stored = reader.get_record(SPACE, &count_key(sink))?;
+    Ok(stored.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0))
+}
+
+pub(super) fn count_delivered(txn: &mut WriteTxn, sink: &SinkDefinition, more: u64) -> store::Result<()> {
+    if more > 0 {
+        let count = delivered(txn, sink)? + more;
+        txn.put_record(SPACE, &count_key(sink), count.to_le_bytes().to_vec());
+    }
+    Ok(())
+}
+
+pub(super) fn forget_delivered(txn: &mut WriteTxn, sink: &SinkDefinition) {
+    txn.delete_record(SPACE, &count_key(sink));
 }
 
 pub(super) fn key(part: Part, uid: Uuid, rest: &[&[u8]]) -> Vec<u8> {

@@ -465,6 +465,7 @@ impl Runner {
         if let Some(commit) = self.commit.take() {
             let _ = commit.await;
         }
+        self.report();
         self.status.ended();
         self.heartbeat_due = true;
         self.start_commit();
@@ -499,6 +500,8 @@ fn write(txn: &mut WriteTxn, sink: &SinkDefinition, (changes, done, heartbeat): 
         changes.settled.iter().map(|(_, position)| *position).partition(|position| skipped.contains_key(position));
     journal::mark_letters(txn, sink.uid, delivered, "delivered", now_ms)?;
     journal::mark_letters(txn, sink.uid, lost, "skipped", now_ms)?;
+    let delivered = done.iter().filter(|done| done.error.is_none()).count();
+    records::count_delivered(txn, sink, delivered as u64)?;
     journal::log(txn, sink, done)?;
     heartbeat.as_ref().map_or(Ok(()), |heartbeat| journal::heartbeat(txn, heartbeat))
 }

@@ -8,6 +8,9 @@ use base::Clock;
 use delivery::Target;
 use delivery::envelope::Format;
 use delivery::file::JsonLines;
+use delivery::mongodb::{Mongo, MongoOptions};
+use delivery::postgres::{Postgres, PostgresOptions};
+use delivery::redis::{Redis, RedisOptions};
 use delivery::webhook::{Webhook, WebhookOptions};
 use store::Store;
 
@@ -37,8 +40,11 @@ pub(super) fn target(sink: &SinkDefinition, means: &Means) -> Result<Arc<dyn Tar
         "http" | "https" => webhook(sink, means),
         "file" => file(sink, rest, means),
         "collection" => collection(sink, means),
+        "postgres" | "postgresql" => postgres(sink),
+        "redis" | "rediss" => redis(sink),
+        "mongodb" | "mongodb+srv" => mongodb(sink),
         _ => Err(SqlError::unsupported(format!("a sink into '{scheme}:'"))
-            .with_hint("Targets are http, https, file and collection.")),
+            .with_hint("Targets are http, https, collection, postgres, mongodb, redis and file.")),
     }
 }
 
@@ -118,5 +124,74 @@ fn collection(sink: &SinkDefinition, means: &Means) -> Result<Arc<dyn Target>, S
         }
         _ => Err(invalid("the target names no collection")
             .with_hint("Write INTO 'collection:name' or 'collection:db.name'.")),
+    }
+}
+
+/// The URL without these parameters, and their values. The rest stays as it was written: a
+/// connection string may name several hosts, which a URL cannot.
+fn taken<const N: usize>(url: &str, names: [&str; N]) -> (String, [Option<String>; N]) {
+    let mut values = names.map(|_| None);
+    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), values) };
+    let mut kept: Vec<&str> = Vec::new();
+    for pair in query.split('&') {
+        let parsed = url::form_urlencoded::parse(pair.as_bytes()).next();
+        let at = parsed.as_ref().and_then(|(name, _)| names.iter().position(|wanted| wanted == name));
+        match (at, parsed) {
+            (Some(at), Some((_, value))) => values[at] = Some(value.into_owned()),
+            _ => kept.push(pair),
+        }
+    }
+    let url = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    (url, values)
+}
+
+fn key_of(sink: &SinkDefinition) -> Vec<String> {
+    sink.source.shape().map_or_else(|| vec!["_id".to_owned()], |shape| shape.key.clone())
+}
+
+fn postgres(sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
+    need_key(sink)?;
+    let (url, [table]) = taken(&sink.url, ["table"]);
+    let table = sink.options.table.clone().or(table).ok_or_else(|| {
+        invalid("the target names no table").with_hint("Write WITH (table = 'orders') or …/database?table=orders.")
+    })?;
+    let columns = sink.source.shape().map(|shape| shape.fields.iter().map(|field| field.name.clone()).collect());
+    let options = PostgresOptions {
+        url,
+        table,
+        key: key_of(sink),
+        columns: columns.unwrap_or_default(),
+        sink: sink.uid.to_string(),
+    };
+    Ok(Arc::new(Postgres::new(options).map_err(invalid)?))
+}
+
+fn redis(sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
+    let (url, [channel, stream]) = taken(&sink.url, ["channel", "stream"]);
+    let into = match (channel, stream) {
+        (Some(channel), None) => delivery::redis::Into::Channel(channel),
+        (None, Some(stream)) => delivery::redis::Into::Stream(stream),
+        _ => {
+            return Err(invalid("the target names no channel or stream")
+                .with_hint("Write redis://host/0?channel=name or redis://host/0?stream=name."));
+        }
+    };
+    let options = RedisOptions { url, into, format: format(sink)?, sink: sink.uid.to_string() };
+    Ok(Arc::new(Redis::new(options).map_err(invalid)?))
+}
+
+fn mongodb(sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
+    need_key(sink)?;
+    let (url, [collection]) = taken(&sink.url, ["collection"]);
+    let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let db = path.split_once('?').map_or(path, |(db, _)| db).to_owned();
+    let collection = sink.options.table.clone().or(collection);
+    match collection {
+        Some(collection) if !db.is_empty() && !collection.is_empty() => {
+            let own_ids = matches!(sink.source, SourcePlan::Stream { .. });
+            Ok(Arc::new(Mongo::new(MongoOptions { url, db, collection, own_ids })))
+        }
+        _ => Err(invalid("the target names no database or collection")
+            .with_hint("Write mongodb://host/database?collection=name.")),
     }
 }
