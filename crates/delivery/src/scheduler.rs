@@ -103,6 +103,16 @@ pub struct Changes<E> {
     pub letters: Vec<Letter<E>>,
     /// Letters that were delivered (or, with `OnDeath::Skip`, left out) after all.
     pub settled: Vec<(Bytes, Position)>,
+    /// How many events were left out for good.
+    pub skipped: usize,
+}
+
+impl<E> Changes<E> {
+    /// Does it say of events that they count as finished although the target has not had them?
+    /// Where the target keeps marks, it must not pass them before this is on disk.
+    pub fn sets_aside(&self) -> bool {
+        !self.letters.is_empty() || self.skipped > 0
+    }
 }
 
 /// An event that left the queue for good, for the log.
@@ -145,6 +155,11 @@ pub struct Scheduler<E> {
     parked: FxHashSet<Bytes>,
     letters: Vec<Letter<E>>,
     settled: Vec<(Bytes, Position)>,
+    /// Lanes whose front was left out: they go on once that is written, or a crash would bring the
+    /// front back after its successors.
+    held: Vec<Bytes>,
+    held_until_written: Vec<Bytes>,
+    skipped: usize,
     stopped: Option<String>,
     counters: Counters,
 }
@@ -169,6 +184,9 @@ impl<E: Clone> Scheduler<E> {
             parked: parked.into_iter().collect(),
             letters: Vec::new(),
             settled: Vec::new(),
+            held: Vec::new(),
+            held_until_written: Vec::new(),
+            skipped: 0,
             stopped: None,
             counters: Counters::default(),
         }
@@ -219,7 +237,9 @@ impl<E: Clone> Scheduler<E> {
         self.stopped.is_none()
             && self.lanes.events() < self.policy.queue_events
             && self.lanes.bytes() < self.policy.queue_bytes
-            && self.progress.ledger_len() < self.policy.ledger_events
+            // With nothing unfinished, reading on is what shortens the ledger: after a restart its
+            // events are still to be read past.
+            && (self.progress.ledger_len() < self.policy.ledger_events || self.progress.unfinished_len() == 0)
             && self.letters.len() < self.policy.queue_events
     }
 
@@ -263,9 +283,9 @@ impl<E: Clone> Scheduler<E> {
         self.parked.len()
     }
 
-    /// Are there letters, new or done with, that are not written yet?
+    /// Are there letters, new or done with, or events left out, that are not written yet?
     pub fn has_unwritten(&self) -> bool {
-        !self.letters.is_empty() || !self.settled.is_empty()
+        !self.letters.is_empty() || !self.settled.is_empty() || self.skipped > 0
     }
 
     /// Are letters of this key on their way?
@@ -410,7 +430,11 @@ impl<E: Clone> Scheduler<E> {
             }
             OnDeath::Skip => {
                 let skipped = self.lanes.land(key, 1);
+                if self.lanes.hold(key) {
+                    self.held.push(key.clone());
+                }
                 self.counters.skipped += skipped.len() as u64;
+                self.skipped += skipped.len();
                 skipped.iter().for_each(|waiting| self.settle(waiting));
                 let outcome = |waiting: Waiting<E>| Outcome {
                     event: waiting.event,
@@ -462,12 +486,23 @@ impl<E: Clone> Scheduler<E> {
         self.progress.is_changed() || !self.letters.is_empty() || !self.settled.is_empty()
     }
 
-    /// What changed since the last call.
+    /// What changed since the last call. `changes_written` is to follow before the next.
     pub fn take_changes(&mut self) -> Changes<E> {
+        self.held_until_written.append(&mut self.held);
         Changes {
             progress: self.progress.take(),
             letters: std::mem::take(&mut self.letters),
             settled: std::mem::take(&mut self.settled),
+            skipped: std::mem::take(&mut self.skipped),
+        }
+    }
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// What `take_changes` returned last is on disk.
+    pub fn changes_written(&mut self) {
+        for key in std::mem::take(&mut self.held_until_written) {
+            self.lanes.back(&key);
         }
     }
 }

@@ -53,7 +53,11 @@ impl<E> Waiting<E> {
 enum State {
     Ready,
     Flying,
-    Resting { until_us: i64 },
+    Resting {
+        until_us: i64,
+    },
+    /// Until `back`.
+    Held,
 }
 
 #[derive(Debug)]
@@ -141,7 +145,7 @@ impl<E: Clone> Lanes<E> {
         match lane.state {
             State::Ready if lane.queue.len() == 1 => self.list(&key),
             State::Ready => self.ready_events += 1,
-            State::Flying | State::Resting { .. } => {}
+            State::Flying | State::Resting { .. } | State::Held => {}
         }
     }
 
@@ -254,6 +258,14 @@ impl<E: Clone> Lanes<E> {
         }
         lane.state = State::Resting { until_us };
         self.resting.insert((until_us, key.clone()));
+    }
+
+    /// Takes a ready lane out of the orders until `back`. False if it is gone.
+    pub fn hold(&mut self, key: &Bytes) -> bool {
+        self.unlist(key);
+        let Some(lane) = self.lanes.get_mut(key) else { return false };
+        lane.state = State::Held;
+        true
     }
 
     /// A batch failed: its events travel one by one.

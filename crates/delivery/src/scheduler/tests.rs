@@ -207,6 +207,18 @@ fn memory_is_bounded_by_events_bytes_and_ledger() {
 }
 
 #[test]
+fn a_full_ledger_is_read_past_after_a_restart() {
+    let ledger = [Position::at(2), Position::at(3)];
+    let mut s: Small = Scheduler::new(Policy { ledger_events: 2, ..policy() }, 1, Position::at(1), ledger, []);
+    assert!(s.wants_more());
+    give(&mut s, &[(1, "a"), (2, "b"), (3, "c")]);
+    let (number, events) = polled(&mut s, 0).remove(0);
+    assert_eq!(events, ["a"]);
+    s.succeeded(number);
+    assert_eq!(s.low(), Position::at(3).next());
+}
+
+#[test]
 fn a_sink_that_stops_at_errors_keeps_its_position() {
     let mut s = scheduler(Policy { on_death: OnDeath::Stop, ..policy() });
     give(&mut s, &[(1, "a"), (2, "b")]);

@@ -84,7 +84,7 @@ pub(super) struct Runner {
     commit: Option<Commit>,
     /// The position that the running commit makes durable.
     committing: Position,
-    commits_letters: bool,
+    sets_aside: bool,
     done: Vec<Done>,
     redriving: FxHashSet<Bytes>,
     redrive_next: VecDeque<Bytes>,
@@ -173,7 +173,7 @@ impl Runner {
             scheduler: Scheduler::new(policy, seed, memory.low, memory.ledger, memory.parked),
             paused: sink.paused,
             committing: memory.low,
-            commits_letters: false,
+            sets_aside: false,
             sink,
             around,
             target,
@@ -292,7 +292,7 @@ impl Runner {
         }
         let keeps_marks = self.target.keeps_marks();
         // What the target will count as finished must be remembered here first.
-        if keeps_marks && (self.scheduler.has_unwritten() || self.commits_letters) {
+        if keeps_marks && (self.scheduler.has_unwritten() || self.sets_aside) {
             return;
         }
         let now_us = self.now_us();
@@ -354,7 +354,7 @@ impl Runner {
         let changes = self.scheduler.take_changes();
         let done = std::mem::take(&mut self.done);
         self.committing = changes.progress.low;
-        self.commits_letters = !changes.letters.is_empty();
+        self.sets_aside = changes.sets_aside();
         let (sink, store) = (Arc::clone(&self.sink), self.around.store.clone());
         let work = Arc::new((changes, done, heartbeat));
         self.commit = Some(Box::pin(async move {
@@ -373,8 +373,9 @@ impl Runner {
 
     fn committed(&mut self, result: store::Result<()>) -> store::Result<()> {
         self.commit = None;
-        self.commits_letters = false;
+        self.sets_aside = false;
         result?;
+        self.scheduler.changes_written();
         self.low.store(self.committing.time, Ordering::Release);
         if self.sink.stream().is_some() {
             self.around.store.pin_log(&pin_name(&self.sink), Some(ClusterTime(self.committing.time)));
