@@ -46,6 +46,7 @@ use changes::Hub;
 use store::{Store, StoreOptions};
 
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
+pub use delivery::{Change, Failure, HandlerBuilder, SinkReport};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
 pub use sql::{

@@ -14,8 +14,9 @@ use delivery::{OnDeath, Policy};
 use document::{Doc, DocBuf, Raw, Value};
 use views::names::SessionCatalog;
 
+use super::handlers::ChangesPlan;
 use super::rows::RowShape;
-use crate::sql::{binding, view_ddl};
+use crate::sql::{binding, interest, view_ddl};
 
 /// The most of anything that a sink may be given.
 const PARALLELISM_MAX: u32 = 1024;
@@ -29,6 +30,8 @@ pub(crate) enum SourcePlan {
     Stream { db: String, name: String },
     /// Rows that a query makes of each event of one change stream.
     StreamQuery { db: String, name: String, plan: Arc<Plan>, shape: RowShape },
+    /// Changes for a handler of the embedding program.
+    Changes(Arc<ChangesPlan>),
     /// The changes of a materialized view's rows.
     View { db: String, name: String, shape: RowShape },
     /// The changes of the rows of a query over views and collections.
@@ -38,7 +41,7 @@ pub(crate) enum SourcePlan {
 impl SourcePlan {
     pub fn shape(&self) -> Option<&RowShape> {
         match self {
-            SourcePlan::Stream { .. } => None,
+            SourcePlan::Stream { .. } | SourcePlan::Changes(_) => None,
             SourcePlan::StreamQuery { shape, .. }
             | SourcePlan::View { shape, .. }
             | SourcePlan::Query { shape, .. } => Some(shape),
@@ -51,6 +54,7 @@ impl SourcePlan {
             SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => {
                 format!("CHANGE_STREAM('{db}.{name}')")
             }
+            SourcePlan::Changes(plan) => crate::sql::scope_text(&plan.stream.scope),
             SourcePlan::View { db, name, .. } => format!("{db}.{name}"),
             SourcePlan::Query { text, .. } => text.clone(),
         }
@@ -97,8 +101,19 @@ impl SinkDefinition {
     pub fn stream(&self) -> Option<(&str, &str)> {
         match &self.source {
             SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => Some((db, name)),
-            SourcePlan::View { .. } | SourcePlan::Query { .. } => None,
+            SourcePlan::Changes(_) | SourcePlan::View { .. } | SourcePlan::Query { .. } => None,
         }
+    }
+
+    /// The namespace whose pre-images a handler wants.
+    pub fn wanted_images(&self) -> Option<store::Namespace> {
+        let SourcePlan::Changes(plan) = &self.source else { return None };
+        interest::wanted_by(&plan.stream)
+    }
+
+    /// Is its position one of the change log?
+    pub fn reads_log(&self) -> bool {
+        !matches!(self.source, SourcePlan::View { .. } | SourcePlan::Query { .. })
     }
 
     /// The collection of this database that it writes to.
@@ -115,7 +130,7 @@ impl SinkDefinition {
             SourcePlan::Stream { db, name }
             | SourcePlan::StreamQuery { db, name, .. }
             | SourcePlan::View { db, name, .. } => format!("{db}.{name}"),
-            SourcePlan::Query { .. } => self.full_name(),
+            SourcePlan::Query { .. } | SourcePlan::Changes(_) => self.full_name(),
         }
     }
 
@@ -125,14 +140,17 @@ impl SinkDefinition {
     }
 
     pub fn encode(&self) -> DocBuf {
-        Doc::new()
+        let mut doc = Doc::new()
             .with("db", self.db.as_str())
             .with("name", self.name.as_str())
             .with("uid", Value::Binary(document::Binary { subtype: 4, bytes: self.uid.0.to_vec() }))
             .with("statement", self.statement.as_str())
             .with("paused", self.paused)
-            .with("created", Value::Date(self.created_ms))
-            .to_buf()
+            .with("created", Value::Date(self.created_ms));
+        if let Some(wanted) = self.wanted_images() {
+            doc.push("imagesOf", vec![Value::from(&*wanted.db), Value::from(&*wanted.collection)]);
+        }
+        doc.to_buf()
     }
 
     /// Parses and binds a stored definition again. `catalog_of` gives the names of its database.

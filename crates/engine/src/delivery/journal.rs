@@ -91,6 +91,7 @@ fn logged(sink: &SinkDefinition, done: &Done) -> DocBuf {
     let event = &done.event;
     let errors = done.error.iter().map(|error| Value::String(error.clone())).collect();
     let fields = event.body.get("updated_fields").and_then(document::Raw::as_document);
+    let fields = fields.or_else(|| super::handlers::updated_fields(&event.body));
     let names = fields.map(|f| f.iter().map(|(name, _)| Value::String(name.to_owned())).collect()).unwrap_or_default();
     let collection = event.namespace.split_once('.').map_or(&*event.namespace, |(_, collection)| collection);
     let mut doc = Doc::new()

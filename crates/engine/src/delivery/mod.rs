@@ -19,6 +19,7 @@
 pub(crate) mod definition;
 
 mod collection;
+mod handlers;
 mod journal;
 mod outbox;
 mod records;
@@ -40,9 +41,9 @@ use base::{Clock, ClusterTime, Uuid};
 use bytes::Bytes;
 use changes::Hub;
 use delivery::{Position, Target};
-use document::DocBuf;
+use document::{DocBuf, Raw};
 use parking_lot::Mutex;
-use store::{Reader as _, Store, WriteTxn};
+use store::{Namespace, Reader as _, Store, WriteTxn};
 use tokio::sync::{mpsc, oneshot};
 use views::names::SessionCatalog;
 use views::runtime::store_error;
@@ -53,6 +54,7 @@ use definition::SinkDefinition;
 use runner::{Command, Surroundings};
 use status::SinkStatus;
 
+pub use handlers::{Change, Failure, HandlerBuilder};
 pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
 pub use status::SinkReport;
 
@@ -67,6 +69,8 @@ pub(crate) struct Deliveries {
     means: targets::Means,
     running: Mutex<BTreeMap<(String, String), Running>>,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    /// Pre-images kept for handlers that their program has not started yet, by name.
+    awaited_images: Mutex<BTreeMap<String, Namespace>>,
 }
 
 struct Running {
@@ -96,7 +100,13 @@ impl Deliveries {
     pub fn open(store: &Store, hub: &Hub, views: &Views, clock: Arc<dyn Clock>, dir: &std::path::Path) -> Self {
         let means = targets::Means { store: store.clone(), clock, directory: dir.join("sinks").into() };
         let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone() };
-        let deliveries = Deliveries { around, means, running: Mutex::default(), runtime: Mutex::new(None) };
+        let deliveries = Deliveries {
+            around,
+            means,
+            running: Mutex::default(),
+            runtime: Mutex::new(None),
+            awaited_images: Mutex::default(),
+        };
         if let Err(error) = deliveries.restore() {
             tracing::error!(%error, "the sinks cannot be read; none is started");
         }
@@ -109,6 +119,9 @@ impl Deliveries {
         for record in snapshot.records(records::SPACE, b"d\0") {
             let (key, value) = record.map_err(store_error)?;
             let name = String::from_utf8_lossy(&key).replace('\0', ".");
+            if self.await_handler(&value).map_err(store_error)? {
+                continue;
+            }
             let started = DocBuf::validate(value)
                 .map_err(|_| SqlError::new("XX001", "damaged sink catalogue entry"))
                 .and_then(|stored| SinkDefinition::decode(&stored, |db| self.catalog(db, &definitions)))
@@ -121,6 +134,37 @@ impl Deliveries {
             }
         }
         Ok(())
+    }
+
+    /// A handler waits for its program to start it: until then its part of the log is kept, and
+    /// its pre-images are. False if this is the definition of a sink.
+    fn await_handler(&self, stored: &Bytes) -> store::Result<bool> {
+        let Ok(stored) = DocBuf::validate(stored.clone()) else { return Ok(false) };
+        let text = |name: &str| stored.get(name).and_then(Raw::as_str);
+        let (Some(""), Some(db), Some(name)) = (text("statement"), text("db"), text("name")) else { return Ok(false) };
+        let Some(Raw::Binary { bytes, .. }) = stored.get("uid") else { return Ok(false) };
+        let Ok(uid) = bytes.try_into().map(Uuid) else { return Ok(false) };
+        let low = records::load(&self.around.store, uid)?.low;
+        self.around.store.pin_log(&runner::pin_name(db, name), Some(ClusterTime(low.time)));
+        let images = stored.get("imagesOf").and_then(Raw::as_array).map(|names| {
+            let mut names = names.values().filter_map(Raw::as_str);
+            Namespace::new(names.next().unwrap_or_default(), names.next().unwrap_or_default())
+        });
+        if let Some(images) = images {
+            self.around.store.set_image_interest(&images, true);
+            self.awaited_images.lock().insert(name.to_owned(), images);
+        }
+        Ok(true)
+    }
+
+    /// A handler starts or goes; what was kept while it was awaited is its own affair now.
+    pub fn want_images(&self, sink: &SinkDefinition, on: bool) {
+        if let Some(wanted) = sink.wanted_images() {
+            self.around.store.set_image_interest(&wanted, on);
+        }
+        if let Some(awaited) = self.awaited_images.lock().remove(&sink.name) {
+            self.around.store.set_image_interest(&awaited, false);
+        }
     }
 
     /// Names as stored statements of a database mean them.
@@ -160,8 +204,8 @@ impl Deliveries {
     /// Starts a runner.
     pub fn start(&self, sink: Arc<SinkDefinition>, target: Arc<dyn Target>) -> Result<(), SqlError> {
         let low = self.position(&sink)?;
-        if sink.stream().is_some() {
-            self.around.store.pin_log(&runner::pin_name(&sink), Some(ClusterTime(low.time)));
+        if sink.reads_log() {
+            self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), Some(ClusterTime(low.time)));
         }
         let status = Arc::new(SinkStatus::new(self.delivered_before(&sink)?));
         let (commands, receiver) = mpsc::unbounded_channel();
@@ -217,7 +261,7 @@ impl Deliveries {
             retire(txn, gone.uid)
         };
         self.around.store.write(write).await.map_err(store_error)?;
-        self.around.store.pin_log(&runner::pin_name(sink), None);
+        self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), None);
         Ok(())
     }
 

@@ -243,6 +243,11 @@ pub(super) fn trim_outbox(txn: &mut WriteTxn, uid: Uuid, low: Position) -> store
     Ok(())
 }
 
+/// Is there a definition of that name?
+pub(super) fn is_known(store: &Store, sink: &SinkDefinition) -> store::Result<bool> {
+    Ok(store.snapshot()?.get_record(SPACE, &definition_key(&sink.db, &sink.name))?.is_some())
+}
+
 /// Is this the life that the stored definition speaks of?
 pub(super) fn is_current(txn: &WriteTxn, sink: &SinkDefinition) -> store::Result<bool> {
     let Some(stored) = txn.get_record(SPACE, &definition_key(&sink.db, &sink.name))? else { return Ok(false) };

@@ -96,8 +96,8 @@ pub(super) struct Runner {
 }
 
 /// The name under which a sink keeps the log.
-pub(super) fn pin_name(sink: &SinkDefinition) -> String {
-    format!("sink {}", sink.full_name())
+pub(super) fn pin_name(db: &str, name: &str) -> String {
+    format!("sink {db}.{name}")
 }
 
 /// Runs a sink until it is stopped. The error is left in its status.
@@ -199,7 +199,7 @@ impl Runner {
     fn open_reader(&mut self) -> Result<(), String> {
         let from = self.scheduler.next_to_read();
         let reader = match &self.sink.source {
-            SourcePlan::Stream { .. } | SourcePlan::StreamQuery { .. } => {
+            SourcePlan::Stream { .. } | SourcePlan::StreamQuery { .. } | SourcePlan::Changes(_) => {
                 let reader = LogReader::new(&self.sink, &self.around.hub, &self.around.views, from);
                 Reader::Log(Box::new(reader.map_err(|error| error.message)?))
             }
@@ -377,8 +377,10 @@ impl Runner {
         result?;
         self.scheduler.changes_written();
         self.low.store(self.committing.time, Ordering::Release);
-        if self.sink.stream().is_some() {
-            self.around.store.pin_log(&pin_name(&self.sink), Some(ClusterTime(self.committing.time)));
+        if self.sink.reads_log() {
+            self.around
+                .store
+                .pin_log(&pin_name(&self.sink.db, &self.sink.name), Some(ClusterTime(self.committing.time)));
         }
         Ok(())
     }
@@ -491,7 +493,7 @@ fn write(txn: &mut WriteTxn, sink: &SinkDefinition, (changes, done, heartbeat): 
     }
     let now_ms = txn.now_ms();
     records::write_changes(txn, sink.uid, changes)?;
-    if !sink.stream().is_some() {
+    if !sink.reads_log() {
         records::trim_outbox(txn, sink.uid, changes.progress.low)?;
     }
     journal::letters(txn, sink, &changes.letters, now_ms)?;

@@ -14,6 +14,7 @@ use views::scan::ScanColumns;
 use views::{StreamDefinition, StreamScope, Views};
 
 use super::definition::{SinkDefinition, SourcePlan};
+use super::handlers::ChangesPlan;
 use super::records;
 use super::rows::{RowShape, query_event, stream_event};
 
@@ -56,9 +57,17 @@ pub(super) struct LogReader {
     /// Where the first event may stand: a restart may be in the middle of a transaction.
     from: Position,
     views: Views,
-    stream: (String, String),
+    watched: Watched,
     source: Arc<str>,
     query: Option<RowMaker>,
+}
+
+/// Whose events are read.
+enum Watched {
+    /// A change stream's, as it is defined when an event is read.
+    Stream(String, String),
+    /// A handler's own.
+    Own(Arc<ChangesPlan>),
 }
 
 /// A query over one event at a time.
@@ -110,39 +119,65 @@ fn scope_of(stream: &StreamDefinition) -> Scope {
     }
 }
 
+impl Watched {
+    fn stream(&self, views: &Views) -> Result<Arc<StreamDefinition>, SqlError> {
+        match self {
+            Watched::Own(plan) => Ok(Arc::clone(&plan.stream)),
+            Watched::Stream(db, name) => {
+                let definitions = views.definitions();
+                definitions.stream(db, name).cloned().ok_or_else(|| views::build::missing("change stream", name))
+            }
+        }
+    }
+}
+
+/// A change for a handler, if it wants it.
+fn own_event(entry: &LogEntry, plan: &ChangesPlan, source: &Arc<str>, portion: &mut Portion) -> Result<(), SqlError> {
+    match plan.event_document(entry) {
+        Ok(None) => {}
+        Ok(Some(body)) => portion.events.push(Event { body, ..stream_event(entry, &plan.stream, source)? }),
+        Err(message) => {
+            portion.failed += 1;
+            portion.failure = Some(message);
+        }
+    }
+    Ok(())
+}
+
 impl LogReader {
     /// Reads the sink's stream from a position on.
     pub fn new(sink: &SinkDefinition, hub: &Hub, views: &Views, from: Position) -> Result<Self, SqlError> {
-        let (db, name, query) = match &sink.source {
-            SourcePlan::Stream { db, name } => (db, name, None),
-            SourcePlan::StreamQuery { db, name, plan, shape } => (db, name, Some(RowMaker::new(plan, shape)?)),
+        let named = |db: &String, name: &String| Watched::Stream(db.clone(), name.clone());
+        let (watched, query) = match &sink.source {
+            SourcePlan::Stream { db, name } => (named(db, name), None),
+            SourcePlan::StreamQuery { db, name, plan, shape } => (named(db, name), Some(RowMaker::new(plan, shape)?)),
+            SourcePlan::Changes(plan) => (Watched::Own(Arc::clone(plan)), None),
             SourcePlan::View { .. } | SourcePlan::Query { .. } => {
                 return Err(SqlError::internal("a view is not read from the log"));
             }
         };
-        let definitions = views.definitions();
-        let stream = definitions.stream(db, name).ok_or_else(|| views::build::missing("change stream", name))?;
+        let stream = watched.stream(views)?;
         let place = LogPosition { time: ClusterTime(from.time), index: from.index };
-        let log = hub.subscribe(LogFilter::everything_in(scope_of(stream)), Some(place));
-        let source = format!("{db}.{name}").into();
-        Ok(LogReader { log, from, views: views.clone(), stream: (db.clone(), name.clone()), source, query })
+        let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
+        let source = sink.source_name().into();
+        Ok(LogReader { log, from, views: views.clone(), watched, source, query })
     }
 
     async fn next(&mut self) -> Result<Portion, String> {
         let batch = self.log.next(Some(LOOK_EVERY)).await.map_err(|error| error.to_string())?;
-        let definitions = self.views.definitions();
-        let Some(stream) = definitions.stream(&self.stream.0, &self.stream.1) else {
-            return Err(format!("change stream \"{}\" does not exist", self.stream.1));
-        };
+        let stream = self.watched.stream(&self.views).map_err(|error| error.message)?;
         let mut portion = Portion { before: Position::at(batch.up_to.next().0), ..Portion::default() };
         for entry in batch.entries.iter() {
             let mut ctx = StepContext::at(entry.wall_ms.saturating_mul(1000));
             if !stream.takes(entry, &mut ctx).map_err(|error| error.message)? {
                 continue;
             }
-            let made = match &mut self.query {
-                None => stream_event(entry, stream, &self.source).map(|event| portion.events.push(event)),
-                Some(maker) => maker.rows(entry, stream, &self.source, &mut portion),
+            let made = match (&mut self.query, &self.watched) {
+                (Some(maker), _) => maker.rows(entry, &stream, &self.source, &mut portion),
+                (None, Watched::Stream(..)) => {
+                    stream_event(entry, &stream, &self.source).map(|event| portion.events.push(event))
+                }
+                (None, Watched::Own(plan)) => own_event(entry, plan, &self.source, &mut portion),
             };
             made.map_err(|error| error.message)?;
         }

@@ -50,6 +50,7 @@ pub use status::{ChangeFeed, ChangeSummary, Status, StreamStatus, ViewStatus};
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 
 pub(crate) use definitions::NoSystemTables;
+pub(crate) use objects::scope_text;
 pub(crate) use runtime::SqlRuntime;
 
 /// What a statement wants and gives, before it runs.

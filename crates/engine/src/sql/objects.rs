@@ -17,7 +17,7 @@ fn table(fields: Vec<Field>, rows: Vec<Row>) -> Outcome {
 }
 
 /// `collection shop.orders`.
-pub(super) fn scope_text(scope: &StreamScope) -> String {
+pub(crate) fn scope_text(scope: &StreamScope) -> String {
     match scope {
         StreamScope::Collection { db, name } => format!("{db}.{name}"),
         StreamScope::Database(db) => format!("DATABASE {db}"),

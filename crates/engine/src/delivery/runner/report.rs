@@ -11,7 +11,7 @@ use super::Runner;
 
 impl Runner {
     fn token(&self, low: Position) -> Option<String> {
-        self.sink.stream().is_some().then(|| ResumeToken::high_water_mark(ClusterTime(low.time)).data())
+        self.sink.reads_log().then(|| ResumeToken::high_water_mark(ClusterTime(low.time)).data())
     }
 
     fn numbers(&self) -> Numbers {
@@ -32,7 +32,7 @@ impl Runner {
     pub(super) fn report(&self) {
         let state = if self.paused { State::Paused } else { State::Running };
         // Cluster time is wall time to the second, which is what a lag needs to be known to.
-        let waits = self.sink.stream().is_some() && self.scheduler.unfinished() > 0;
+        let waits = self.sink.reads_log() && self.scheduler.unfinished() > 0;
         let oldest = waits.then(|| i64::from(ClusterTime(self.scheduler.low().time).seconds()) * 1000);
         self.status.report(state, self.numbers(), oldest);
     }
