@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 import psycopg
 import pymongo
 import pytest
 
-from conftest import Server
+from conftest import BINARY, Server
 
 
 def free_port():
@@ -225,6 +226,25 @@ def test_the_records_are_collections_that_any_driver_reads(own_server, endpoint)
     assert client.config.change_stream_processing_log.count_documents({"processed_successfully": True}) == 1
     assert client.config.event_processor_status.find_one()["_id"] == "shop.k"
     assert client.config.change_stream_resume_tokens.find_one()["resumeToken"]["_data"].startswith("82")
+    client.close()
+
+
+def test_the_status_is_told_in_the_terminal_as_json_and_as_metrics(own_server, endpoint):
+    client = own_server.mongo()
+    own_server.psql("CREATE CHANGE STREAM s ON orders")
+    own_server.psql(f"CREATE SINK k FROM s INTO '{endpoint.url}'")
+    client.shop.orders.insert_one({"_id": 1})
+    until(lambda: one(own_server, "SELECT delivered FROM sinks") == (1,), what="the delivery")
+    address = own_server.http.removeprefix("http://").rstrip("/")
+    told = subprocess.run([BINARY, "status", "--http", address], capture_output=True, text=True, check=True).stdout
+    line = next(line for line in told.splitlines() if "shop.k" in line)
+    assert line.split()[:4] == ["shop.k", endpoint.url, "running", "1"]
+    told = json.loads(subprocess.run([BINARY, "status", "--http", address, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert told["sinks"][0]["state"] == "running"
+    metrics = urllib.request.urlopen(own_server.http + "metrics").read().decode()
+    assert 'headwater_sink_delivered_total{db="shop",sink="k"} 1\n' in metrics
+    refused = subprocess.run([BINARY, "status", "--http", "127.0.0.1:1"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "no answer" in refused.stderr
     client.close()
 
 

@@ -5,6 +5,7 @@
 //!        └──────────┴────┬─────┴───────────┘
 //!                    Headwater
 //!        documents: find, write, aggregate, watch, collections, transactions
+//!        sql: sessions, streams, views, sinks      handle: changes to closures
 //!                        │
 //!                store ─ changes ─ views
 //! ```
@@ -46,12 +47,13 @@ use changes::Hub;
 use store::{Store, StoreOptions};
 
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
-pub use delivery::{Change, Failure, HandlerBuilder, SinkReport};
+pub use delivery::{Change, Failure, HandlerBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
 pub use sql::{
-    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
-    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
+    SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
+    datum_text,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
 

@@ -56,7 +56,7 @@ use status::SinkStatus;
 
 pub use handlers::{Change, Failure, HandlerBuilder};
 pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
-pub use status::SinkReport;
+pub(crate) use status::SinkReport;
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;

@@ -46,7 +46,7 @@ pub use ::sql::parser::statement::Copy as CopyOptions;
 pub use ::sql::{Datum, Field, SqlError, Type};
 pub use feed::Feed;
 pub use session::{SqlSession, TransactionStatus};
-pub use status::{ChangeFeed, ChangeSummary, Status, StreamStatus, ViewStatus};
+pub use status::{ChangeFeed, ChangeSummary, SinkStatus, Status, StreamStatus, ViewStatus};
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 
 pub(crate) use definitions::NoSystemTables;
