@@ -13,6 +13,7 @@
 //! - letters are complete: what is parked is in the letters, the dead one in front of its key.
 //!
 //! A failing seed is printed; `SIMULATION_SEED=n cargo test -p delivery --test simulation` runs it alone.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The example of handlers, run: every effect once, across a restart and with failures.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../examples/article.rs"]
 #[allow(dead_code, reason = "its main is for people")]

@@ -228,7 +228,7 @@ pub(crate) fn merged(statement: &str) -> Result<CreateSink, SqlError> {
         match (parsed.statement, &mut create) {
             (Statement::CreateSink(first), None) => create = Some(*first),
             (Statement::AlterSink { action: SinkAction::Set(newer), .. }, Some(create)) => {
-                merge(&mut create.options, newer);
+                merge(&mut create.options, *newer);
             }
             _ => return Err(damaged()),
         }

@@ -91,7 +91,7 @@ pub(super) fn alter(cursor: &mut Cursor) -> Result<Statement> {
         let since = if cursor.word("SINCE") || cursor.word("FROM") { Some(cursor.string()?) } else { None };
         SinkAction::Replay { since }
     } else if cursor.word("SET") {
-        SinkAction::Set(sink_options(Options::parse(cursor, "sink")?)?)
+        SinkAction::Set(Box::new(sink_options(Options::parse(cursor, "sink")?)?))
     } else {
         return Err(cursor.unexpected());
     };

@@ -402,7 +402,7 @@ pub struct SinkOptions {
 pub enum SinkAction {
     Pause,
     Resume,
-    Set(SinkOptions),
+    Set(Box<SinkOptions>),
     /// Deliver again from a token, or from the beginning of what is retained.
     Replay {
         since: Option<String>,
