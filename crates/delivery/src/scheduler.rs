@@ -402,7 +402,14 @@ impl<E: Clone> Scheduler<E> {
         if fault.kind == FaultKind::Unreachable {
             let asked = fault.retry_after.map(|after| now_us.saturating_add(micros(after)));
             self.breaker.unreachable(now_us, asked, &self.policy);
-            flight.lanes.iter().for_each(|(key, _)| self.lanes.back(key));
+            // Others are tried first when the circuit lets one through: it may be this event alone
+            // that the target has no time for.
+            let open_until = match self.breaker.circuit() {
+                Circuit::Open { until_us } => until_us,
+                Circuit::Closed | Circuit::Trying => now_us,
+            };
+            let until = open_until.saturating_add(self.policy.delay_us(1, &mut self.random));
+            flight.lanes.iter().for_each(|(key, _)| self.lanes.pause(key, until));
             return Vec::new();
         }
         let first = flight.lanes.first().map_or_else(Bytes::new, |(key, _)| key.clone());

@@ -252,10 +252,16 @@ impl<E: Clone> Lanes<E> {
 
     /// A flight failed: its front waits until then, with one more attempt behind it.
     pub fn rest(&mut self, key: &Bytes, until_us: i64) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
-        if let Some(front) = lane.queue.front_mut() {
+        let front = self.lanes.get_mut(key).and_then(|lane| lane.queue.front_mut());
+        if let Some(front) = front {
             front.attempts += 1;
         }
+        self.pause(key, until_us);
+    }
+
+    /// A flight was not the event's fault: its front waits until then.
+    pub fn pause(&mut self, key: &Bytes, until_us: i64) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
         lane.state = State::Resting { until_us };
         self.resting.insert((until_us, key.clone()));
     }

@@ -137,6 +137,26 @@ fn an_unreachable_target_costs_no_attempts_and_opens_the_circuit() {
 }
 
 #[test]
+fn an_event_that_is_always_asked_to_wait_does_not_hold_up_the_others() {
+    let mut s = scheduler(Policy { parallelism: 1, ..policy() });
+    give(&mut s, &[(1, "a"), (2, "b"), (3, "c")]);
+    let mut done = Vec::new();
+    for n in 0..200 {
+        let now = n * SECOND / 10;
+        for (number, events) in polled(&mut s, now) {
+            match events[0] {
+                "a" => drop(s.failed(number, &Fault::unreachable("503"), now)),
+                other => {
+                    s.succeeded(number);
+                    done.push(other);
+                }
+            }
+        }
+    }
+    assert_eq!(done, ["b", "c"]);
+}
+
+#[test]
 fn one_poisoned_key_opens_no_circuit_but_five_do() {
     let mut s = scheduler(Policy { max_retries: 100, retry_delay: Duration::from_millis(1), ..policy() });
     give(&mut s, &[(1, "a")]);

@@ -33,6 +33,7 @@ mod targets;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use bytes::Bytes;
 use changes::Hub;
 use delivery::{Position, Target};
 use document::{DocBuf, Raw};
+use futures::FutureExt;
 use parking_lot::Mutex;
 use store::{Namespace, Reader as _, Store, WriteTxn};
 use tokio::sync::{mpsc, oneshot};
@@ -212,7 +214,13 @@ impl Deliveries {
         let (ending, ended) = crossbeam_channel::bounded::<()>(0);
         let (around, running_sink, running_status) = (self.around.clone(), Arc::clone(&sink), Arc::clone(&status));
         self.spawn(async move {
-            runner::run(running_sink, around, target, running_status, receiver).await;
+            let name = running_sink.full_name();
+            let status = Arc::clone(&running_status);
+            let run = AssertUnwindSafe(runner::run(running_sink, around, target, running_status, receiver));
+            if run.catch_unwind().await.is_err() {
+                tracing::error!(sink = name, "a sink panicked");
+                status.fail("the sink panicked; the server's log has the details");
+            }
             drop(ending);
         })?;
         let key = (sink.db.clone(), sink.name.clone());

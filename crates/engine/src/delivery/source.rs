@@ -79,7 +79,8 @@ struct RowMaker {
 
 impl RowMaker {
     fn new(plan: &Arc<Plan>, shape: &RowShape) -> Result<Self, SqlError> {
-        let flow = Dataflow::compile(plan, Mode::Continuous)?;
+        // Nothing is ever taken back, so nothing needs to be kept: the time is each event's own.
+        let flow = Dataflow::compile(plan, Mode::Once)?;
         let columns = flow.inputs().map(|input| ScanColumns::new(&input.columns)).next();
         let columns = columns.ok_or_else(|| SqlError::internal("a query over a stream without an input"))?;
         Ok(RowMaker { flow, columns, shape: shape.clone() })

@@ -86,7 +86,11 @@ impl Database {
     async fn run(&self, text: &str) -> String {
         let mut session = SqlSession::new(self.db.clone(), "shop", "me");
         let mut last = String::new();
-        for parsed in parser::parse(text).unwrap() {
+        let statements = match parser::parse(text) {
+            Ok(statements) => statements,
+            Err(error) => return format!("{} {}", error.code, error.message),
+        };
+        for parsed in statements {
             let own = &text[parsed.range.clone()];
             last = match session.execute(&parsed.statement, own, vec![], &[]).await {
                 Err(error) => return format!("{} {}", error.code, error.message),
@@ -340,5 +344,97 @@ async fn deliveries_are_logged_under_the_known_names() {
     let database = database.reopened();
     database.becomes("SELECT sink_name FROM change_stream_resume_tokens", "shop.k").await;
     database.becomes("SELECT processor_id, kind, event_count FROM event_processor_status", "shop.k|sink|1").await;
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_refused_when_the_sink_is_created() {
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    database.insert(1, "new").await;
+    database.run("CREATE MATERIALIZED VIEW v AS SELECT _id, document->>'status' AS status FROM orders").await;
+    let check = async |statement: &str, wanted: &str| {
+        let found = database.run(statement).await;
+        assert!(found.starts_with(wanted), "{statement}\n gave {found}\n not  {wanted}");
+    };
+    check("CREATE SINK k FROM nothing INTO 'file:x'", "42P01 ").await;
+    check("CREATE SINK k FROM CHANGE_STREAM('nothing') INTO 'file:x'", "42P01 ").await;
+    check("CREATE SINK k FROM s INTO 'smtp://h/'", "0A000 a sink into 'smtp:'").await;
+    check("CREATE SINK k FROM s INTO 'http:///hook'", "22023 ").await;
+    check("CREATE SINK k FROM s INTO 'http://h/' WITH (headers = ['content-length: 5'])", "22023 ").await;
+    check("CREATE SINK k FROM s INTO 'http://h/' WITH (colour = 'red')", "22023 unrecognized sink option").await;
+    check("CREATE SINK k FROM s INTO 'http://h/' WITH (timeout = '0 s')", "22023 timeout").await;
+    check("CREATE SINK k FROM s INTO 'http://h/' WITH (parallelism = 100000)", "22023 parallelism").await;
+    check("CREATE SINK k FROM s INTO 'file:x' WITH (secret = 'x')", "22023 a sink into 'file:' has no option").await;
+    check("CREATE SINK k FROM s INTO 'file:/etc/passwd'", "22023 ").await;
+    check("CREATE SINK k FROM s INTO 'collection:config.dead_letters'", "42501 ").await;
+    check("CREATE SINK k FROM s INTO 'http://h/' WITH (key = 'x')", "0A000 ").await;
+    check("CREATE SINK k FROM v INTO 'http://h/' WITH (key = 'x')", "42703 ").await;
+    check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'status')", "42804 ").await;
+    check("CREATE SINK k FROM s INTO 'redis://127.0.0.1:1/0'", "22023 the target names no channel").await;
+    check("CREATE SINK k FROM s INTO 'redis://127.0.0.1:1/0?stream=x'", "08001 ").await;
+    check("CREATE SINK k FROM s INTO 'postgres://127.0.0.1:1/db'", "22023 the target names no table").await;
+    check("CREATE SINK k FROM s INTO 'mongodb://127.0.0.1:1'", "22023 the target names no database").await;
+    let counts = "SELECT operation_type, count(*) FROM CHANGE_STREAM('s') GROUP BY 1";
+    check(&format!("CREATE SINK k AS {counts} INTO 'file:x'"), "0A000 a sink's query that combines").await;
+    check("CREATE SINK k AS SELECT * FROM sinks INTO 'file:x'", "0A000 ").await;
+    check("ALTER SINK k PAUSE", "42704 ").await;
+    check("DROP SINK IF EXISTS k", "DROP SINK").await;
+    check("REDRIVE DEAD LETTERS FROM k", "42704 ").await;
+    check("SELECT count(*) FROM sinks", "0").await;
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_what_a_sink_reads_takes_the_sink_along_only_with_cascade() {
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    database.run("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM CHANGE_STREAM('s')").await;
+    database.run("CREATE SINK of_s FROM s INTO 'file:s'; CREATE SINK of_v FROM v INTO 'file:v'").await;
+    assert!(database.run("DROP MATERIALIZED VIEW v").await.starts_with("2BP01"));
+    assert!(database.run("CREATE OR REPLACE CHANGE STREAM s ON orders").await.starts_with("2BP01"));
+    assert_eq!(database.run("DROP CHANGE STREAM s CASCADE").await, "DROP CHANGE STREAM");
+    assert_eq!(database.run("SELECT count(*) FROM sinks").await, "0");
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_fails_by_wish_stops_and_resumes_where_it_was() {
+    let endpoint = Endpoint::start(|_| 422).await;
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    database.run(&format!("CREATE SINK k FROM s INTO '{}' WITH (on_error = 'fail')", endpoint.url)).await;
+    database.insert(1, "new").await;
+    database.becomes("SELECT status FROM sinks", "failed").await;
+    endpoint.answers(|_| 200);
+    assert_eq!(database.run("ALTER SINK k RESUME").await, "ALTER SINK");
+    database.becomes(DELIVERED, "1").await;
+    endpoint.answers(|_| 422);
+    assert_eq!(database.run("ALTER SINK k SET (on_error = 'skip')").await, "ALTER SINK");
+    database.insert(2, "new").await;
+    database.becomes("SELECT skipped, status FROM sinks", "1|running").await;
+    database.becomes("SELECT processed FROM change_event_log ORDER BY processed_at DESC LIMIT 1", "f").await;
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_urgent_goes_first_when_a_backlog_drains() {
+    let endpoint = Endpoint::start(|_| 503).await;
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    let query = "SELECT document_key, CASE full_document->>'status' WHEN 'urgent' THEN 1 ELSE 0 END AS urgency FROM CHANGE_STREAM('s')";
+    let options = "priority = 'urgency', parallelism = 1, retry_delay = '50 ms', max_retry_delay = '50 ms'";
+    database.run(&format!("CREATE SINK k AS {query} INTO '{}' WITH ({options})", endpoint.url)).await;
+    for id in 0..30 {
+        database.insert(id, "usual").await;
+    }
+    database.insert(30, "urgent").await;
+    database.becomes("SELECT waiting, circuit_open FROM sinks", "31|t").await;
+    endpoint.answers(|_| 200);
+    database.becomes(DELIVERED, "31").await;
+    let order: Vec<u64> =
+        endpoint.taken.lock().iter().map(|taken| taken.body["data"]["document_key"]["_id"].as_u64().unwrap()).collect();
+    let place = order.iter().position(|id| *id == 30).unwrap();
+    assert!(place <= 2, "the urgent one came {place}th in {order:?}");
     database.db.close();
 }

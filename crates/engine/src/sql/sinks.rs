@@ -222,7 +222,8 @@ pub(super) async fn drop(
     Ok(Done { tag: "DROP SINK", notices })
 }
 
-async fn remove(engine: &Headwater, sink: &SinkDefinition) -> Result<(), SqlError> {
+/// Stops a sink and forgets it. The caller holds the definitions.
+pub(super) async fn remove(engine: &Headwater, sink: &SinkDefinition) -> Result<(), SqlError> {
     stop(engine, &sink.db, &sink.name).await?;
     engine.deliveries().forget(sink).await
 }
