@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bson::RawDocumentBuf;
+
 use document::{DocBuf, DocWriter};
+use mongodb::bson::{self, RawDocumentBuf};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection};

@@ -322,7 +322,7 @@ impl HandlerBuilder {
             filter_text: None,
             start: base::ClusterTime::ZERO,
             retention_ms: None,
-            paused: false,
+            paused_at: None,
             statement: String::new(),
             options: Vec::new(),
             created_ms: context.now_ms,

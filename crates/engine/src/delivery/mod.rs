@@ -176,6 +176,7 @@ impl Deliveries {
             definitions: Arc::clone(definitions),
             collections: self.around.store.catalog(),
             system: Arc::new(NoSystemTables),
+            absent_collections: true,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::sql::{Plan, SqlError};
 use base::ClusterTime;
-use changes::{Hub, LogFilter, LogSubscription, Scope};
+use changes::{Hub, LogBatch, LogFilter, LogSubscription, Scope};
 use dataflow::{Dataflow, Mode, OnError, StepContext};
 use delivery::{Event, Position};
 use store::{LogEntry, LogPosition, Namespace};
@@ -20,6 +20,8 @@ use super::rows::{RowShape, query_event, stream_event};
 
 /// How often a quiet log says how far it has been looked through.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a paused stream is looked at.
+const PAUSED: Duration = Duration::from_millis(200);
 /// Outbox events read at a time.
 const OUTBOX_CHUNK: usize = 512;
 
@@ -54,6 +56,8 @@ impl Reader {
 
 pub(super) struct LogReader {
     log: LogSubscription,
+    /// Read, and not yet looked at: a paused stream ends in the middle of it.
+    ahead: Option<LogBatch>,
     /// Where the first event may stand: a restart may be in the middle of a transaction.
     from: Position,
     views: Views,
@@ -161,12 +165,36 @@ impl LogReader {
         let place = LogPosition { time: ClusterTime(from.time), index: from.index };
         let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
         let source = sink.source_name().into();
-        Ok(LogReader { log, from, views: views.clone(), watched, source, query })
+        Ok(LogReader { log, ahead: None, from, views: views.clone(), watched, source, query })
     }
 
     async fn next(&mut self) -> Result<Portion, String> {
-        let batch = self.log.next(Some(LOOK_EVERY)).await.map_err(|error| error.to_string())?;
-        let stream = self.watched.stream(&self.views).map_err(|error| error.message)?;
+        loop {
+            if self.ahead.is_none() {
+                self.ahead = Some(self.log.next(Some(LOOK_EVERY)).await.map_err(|error| error.to_string())?);
+            }
+            let stream = self.watched.stream(&self.views).map_err(|error| error.message)?;
+            if let Some(batch) = self.take_until(stream.paused_at) {
+                return self.portion(&batch, &stream);
+            }
+            tokio::time::sleep(PAUSED).await;
+        }
+    }
+
+    /// What was read, up to where a paused stream ends. `None`: it ends before all of it.
+    fn take_until(&mut self, paused_at: Option<ClusterTime>) -> Option<LogBatch> {
+        let batch = self.ahead.take()?;
+        let Some(at) = paused_at else { return Some(batch) };
+        let count = batch.entries.partition_point(|entry| entry.position.time <= at);
+        if count == batch.entries.len() {
+            return Some(batch);
+        }
+        let taken = LogBatch { entries: batch.entries[..count].into(), up_to: at };
+        self.ahead = Some(LogBatch { entries: batch.entries[count..].into(), up_to: batch.up_to });
+        (count > 0).then_some(taken)
+    }
+
+    fn portion(&mut self, batch: &LogBatch, stream: &StreamDefinition) -> Result<Portion, String> {
         let mut portion = Portion { before: Position::at(batch.up_to.next().0), ..Portion::default() };
         for entry in batch.entries.iter() {
             let mut ctx = StepContext::at(entry.wall_ms.saturating_mul(1000));
@@ -174,9 +202,9 @@ impl LogReader {
                 continue;
             }
             let made = match (&mut self.query, &self.watched) {
-                (Some(maker), _) => maker.rows(entry, &stream, &self.source, &mut portion),
+                (Some(maker), _) => maker.rows(entry, stream, &self.source, &mut portion),
                 (None, Watched::Stream(..)) => {
-                    stream_event(entry, &stream, &self.source).map(|event| portion.events.push(event))
+                    stream_event(entry, stream, &self.source).map(|event| portion.events.push(event))
                 }
                 (None, Watched::Own(plan)) => own_event(entry, plan, &self.source, &mut portion),
             };

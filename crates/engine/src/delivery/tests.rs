@@ -418,6 +418,28 @@ async fn a_sink_that_fails_by_wish_stops_and_resumes_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_stream_holds_its_sinks_and_loses_nothing() {
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    database.run("CREATE CHANGE STREAM other ON orders; CREATE SINK free FROM other INTO 'file:y'").await;
+    database.run("CREATE SINK k FROM s INTO 'collection:mirror'").await;
+    database.run("CREATE SINK l AS SELECT change_id FROM CHANGE_STREAM('s') INTO 'file:x'").await;
+    const HELD: &str = "SELECT sum(delivered) FROM sinks WHERE sink_name <> 'free'";
+    database.insert(1, "new").await;
+    database.becomes(HELD, "2").await;
+    database.run("ALTER CHANGE STREAM s PAUSE").await;
+    database.insert(2, "new").await;
+    let database = database.reopened();
+    database.insert(3, "new").await;
+    database.becomes("SELECT delivered FROM sinks WHERE sink_name = 'free'", "3").await;
+    assert_eq!(database.run(HELD).await, "2");
+    database.run("ALTER CHANGE STREAM s RESUME").await;
+    database.becomes(HELD, "6").await;
+    assert_eq!(database.documents("mirror").await.len(), 3);
+    database.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_urgent_goes_first_when_a_backlog_drains() {
     let endpoint = Endpoint::start(|_| 503).await;
     let database = Database::new();
