@@ -35,6 +35,7 @@ pub mod sql;
 
 mod cursor;
 mod error;
+mod operations;
 mod sessions;
 
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ use store::{Store, StoreOptions};
 
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
+pub use operations::{OperationInfo, Operations, Running};
 pub use sessions::Sessions;
 pub use sql::{
     ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
@@ -91,6 +93,7 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    operations: Arc<Operations>,
     /// Databases whose last collection was dropped, and which have not been dropped themselves.
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Snapshots that readers may come back to, and since when.
@@ -115,8 +118,17 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let inner =
-            Inner { options, store, hub, sessions, emptied: Default::default(), held: Default::default(), growth, sql };
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            operations: Arc::default(),
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+        };
         Ok(Headwater { inner: Arc::new(inner) })
     }
 
@@ -138,6 +150,11 @@ impl Headwater {
 
     pub fn sessions(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    /// What is running now.
+    pub fn operations(&self) -> &Arc<Operations> {
+        &self.inner.operations
     }
 
     /// The cluster time of the last applied write.

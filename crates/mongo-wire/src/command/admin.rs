@@ -1,9 +1,10 @@
 //! Server-wide commands: parameters and fail points.
 
-use document::{Doc, Raw, Value};
-use engine::{Error, Result};
+use document::{Doc, DocBuf, DocWriter, Raw, Value};
+use engine::documents::{Aggregate, Caller, Origin};
+use engine::{BatchLimit, Error, Result};
 
-use super::args::Args;
+use super::args::{self, Args};
 use super::{Context, Request};
 use crate::reply::Reply;
 
@@ -72,6 +73,32 @@ pub fn set_parameter(request: &Request) -> Result<Reply> {
             format!("attempted to set unrecognized parameter [{name}], use help:true to see options "),
         )),
     }
+}
+
+/// The running commands that match the fields of the command.
+pub async fn current_op(ctx: &Context, request: &Request) -> Result<Reply> {
+    let mut filter = DocWriter::new();
+    for (name, value) in request.body.iter().skip(1) {
+        if !args::is_generic(name) && !matches!(name, "$all" | "$ownOps" | "$truncateOps") {
+            filter.raw(name, value);
+        }
+    }
+    let stage = |name: &str, spec: DocBuf| Doc::new().with(name, spec).to_buf();
+    let pipeline = vec![stage("$currentOp", DocBuf::default()), stage("$match", filter.finish())];
+    let aggregate = Aggregate::new(Origin::Database("admin".to_owned()), pipeline);
+    let mut opened = ctx.server.engine.aggregate(&Caller::default(), aggregate).await?;
+    let everything = BatchLimit { documents: usize::MAX, bytes: base::limits::MAX_DOCUMENT };
+    let batch = opened.cursor.next_batch(everything, None).await?;
+    let running: Vec<Value> = batch.documents.iter().map(|document| Value::Document(document.to_doc())).collect();
+    Ok(Reply::new().with("inprog", running))
+}
+
+pub fn kill_op(ctx: &Context, request: &Request) -> Result<Reply> {
+    let args = Args::command(request.name, request.body.as_doc(), &["op"])?;
+    let id = args.integer("op")?.ok_or_else(|| args.missing("op"))?;
+    let id = i32::try_from(id).map_err(|_| Error::new(2, format!("invalid op : {id}")))?;
+    ctx.server.engine.operations().kill(id);
+    Ok(Reply::new().with("info", "attempting to kill op"))
 }
 
 pub fn configure_fail_point(ctx: &Context, request: &Request) -> Result<Reply> {
