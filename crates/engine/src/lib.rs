@@ -48,7 +48,7 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use operations::{OperationInfo, Operations, Running};
-pub use sessions::Sessions;
+pub use sessions::{Expired, Sessions};
 pub use sql::{
     ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
     SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,

@@ -320,7 +320,7 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
         Kind::ConnectionStatus => Ok(diagnostic::connection_status()),
         Kind::ServerStatus => Ok(diagnostic::server_status(ctx)),
         Kind::GetParameter => admin::get_parameter(ctx, request),
-        Kind::SetParameter => admin::set_parameter(request),
+        Kind::SetParameter => admin::set_parameter(ctx, request),
         Kind::ConfigureFailPoint => admin::configure_fail_point(ctx, request),
         Kind::Insert => write::insert(ctx, request).await,
         Kind::Update => write::update(ctx, request).await,
