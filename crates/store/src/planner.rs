@@ -127,6 +127,15 @@ impl Plan {
     }
 
     /// Name of the index, if there is one.
+    /// The indexes it walks, one after the other; none if it reads the collection.
+    pub fn index_names(&self) -> Vec<&str> {
+        match &self.access {
+            Access::Index(scan) => vec![&scan.index.name],
+            Access::Union(scans) => scans.iter().map(|scan| &*scan.index.name).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn index_name(&self) -> Option<&str> {
         match &self.access {
             Access::Index(scan) => Some(&scan.index.name),
