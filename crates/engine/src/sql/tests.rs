@@ -322,15 +322,6 @@ async fn a_client_is_told_how_its_statement_was_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sinks_are_refused_by_name() {
-    let database = Database::new();
-    let mut session = database.session();
-    let answer = run(&mut session, "CREATE SINK k FROM v INTO 'https://example.com/hook'").await;
-    assert_eq!(answer, "0A000 sinks are not supported yet");
-    database.db.close();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_status_counts_changes_and_streams() {
     let database = Database::new();
     let mut session = database.session();
