@@ -5,6 +5,7 @@ import json
 import psycopg
 
 JSON_TYPES = (114, 3802)
+FLOATS = (700, 701)
 
 
 class Failed:
@@ -39,7 +40,8 @@ def spelled(value, ty):
     value = value.decode()
     if ty in JSON_TYPES:
         return json.dumps(json.loads(value, parse_float=str, parse_int=str), sort_keys=True, ensure_ascii=False)
-    return value
+    # Which of two equal zeros stands for both is not said.
+    return "0" if ty in FLOATS and value == "-0" else value
 
 
 def describe(answer, limit=12):
