@@ -37,6 +37,7 @@ pub mod sql;
 mod cursor;
 mod delivery;
 mod error;
+mod operations;
 mod sessions;
 
 use std::path::PathBuf;
@@ -49,7 +50,8 @@ use store::{Store, StoreOptions};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use delivery::{Change, Failure, HandlerBuilder};
 pub use error::{Error, ErrorKind, Result};
-pub use sessions::Sessions;
+pub use operations::{OperationInfo, Operations, Running};
+pub use sessions::{Expired, Sessions};
 pub use sql::{
     ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
     SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
@@ -95,6 +97,7 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    operations: Arc<Operations>,
     /// Databases whose last collection was dropped, and which have not been dropped themselves.
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Snapshots that readers may come back to, and since when.
@@ -127,6 +130,7 @@ impl Headwater {
             store,
             hub,
             sessions,
+            operations: Arc::default(),
             emptied: Default::default(),
             held: Default::default(),
             growth,
@@ -155,6 +159,11 @@ impl Headwater {
 
     pub fn sessions(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    /// What is running now.
+    pub fn operations(&self) -> &Arc<Operations> {
+        &self.inner.operations
     }
 
     /// The cluster time of the last applied write.

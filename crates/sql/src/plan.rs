@@ -337,6 +337,13 @@ impl Plan {
         }
     }
 
+    /// Does any expression depend on the time of evaluation?
+    pub fn reads_now(&self) -> bool {
+        let mut found = false;
+        crate::binder::edit::node_exprs(self, &mut |expr| found |= expr.reads_now());
+        found || self.inputs().iter().any(|input| input.reads_now())
+    }
+
     /// Every source read anywhere in the plan, without repeats.
     pub fn sources(&self) -> Vec<Source> {
         fn collect(plan: &Plan, into: &mut Vec<Source>) {
