@@ -60,6 +60,18 @@ impl SourcePlan {
         }
     }
 
+    /// What it reads, by name.
+    pub fn sources(&self) -> Vec<Source> {
+        match self {
+            SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => {
+                vec![Source::Stream { db: db.clone(), name: name.clone(), since: None, up_to: None }]
+            }
+            SourcePlan::View { db, name, .. } => vec![Source::View { db: db.clone(), name: name.clone() }],
+            SourcePlan::Query { plan, .. } => plan.sources(),
+            SourcePlan::Changes(_) => Vec::new(),
+        }
+    }
+
     pub fn reads(&self, source: &Source) -> bool {
         match (self, source) {
             (

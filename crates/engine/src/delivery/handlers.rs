@@ -332,7 +332,7 @@ impl HandlerBuilder {
     }
 }
 
-/// The database of handlers in names of sinks, which no client's database can be.
+/// What stands for a database in the names of handlers among the sinks.
 const HANDLERS: &str = "handlers";
 
 fn names(name: &str) -> (&'static str, String) {

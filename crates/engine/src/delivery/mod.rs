@@ -297,16 +297,15 @@ impl Deliveries {
     }
 
     /// Letters of these lanes are tried again.
-    pub fn redrive(&self, sink: &SinkDefinition, lanes: Vec<Bytes>) {
-        self.tell(&sink.db, &sink.name, Command::Redrive(lanes));
+    pub fn redrive(&self, sink: &SinkDefinition, lanes: Vec<Bytes>) -> Result<(), SqlError> {
+        if self.tell(&sink.db, &sink.name, Command::Redrive(lanes)) { Ok(()) } else { Err(not_running(sink)) }
     }
 
     /// Sets letters aside for good; says how many.
     pub async fn discard(&self, sink: &SinkDefinition, letters: Vec<(Bytes, Position)>) -> Result<usize, SqlError> {
         let (reply, answer) = oneshot::channel();
         if !self.tell(&sink.db, &sink.name, Command::Discard { letters, reply }) {
-            return Err(SqlError::new("55000", format!("sink \"{}\" does not run", sink.name))
-                .with_hint("ALTER SINK … RESUME starts it again."));
+            return Err(not_running(sink));
         }
         let discarded = answer.await.map_err(|_| SqlError::internal("the sink ended meanwhile"))?;
         discarded.map_err(store_error)
@@ -341,6 +340,11 @@ impl Drop for Deliveries {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn not_running(sink: &SinkDefinition) -> SqlError {
+    SqlError::new("55000", format!("sink \"{}\" does not run", sink.name))
+        .with_hint("ALTER SINK … RESUME starts it again.")
 }
 
 /// A life is over: its memory goes, its letters are marked.

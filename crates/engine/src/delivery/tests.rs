@@ -242,7 +242,7 @@ async fn a_collection_mirrors_a_stream() {
     database.run("CREATE CHANGE STREAM s ON orders").await;
     assert_eq!(
         database.run("CREATE SINK k FROM s INTO 'collection:orders'").await,
-        "42P16 change stream \"s\" watches the collection that the sink writes to"
+        "42P16 the sink would write into what it reads: collection \"shop.orders\""
     );
     assert_eq!(database.run("CREATE SINK k FROM s INTO 'collection:mirror'").await, "CREATE SINK");
     database.insert(1, "new").await;
@@ -368,6 +368,7 @@ async fn what_cannot_work_is_refused_when_the_sink_is_created() {
     check("CREATE SINK k FROM s INTO 'file:x' WITH (secret = 'x')", "22023 a sink into 'file:' has no option").await;
     check("CREATE SINK k FROM s INTO 'file:/etc/passwd'", "22023 ").await;
     check("CREATE SINK k FROM s INTO 'collection:config.dead_letters'", "42501 ").await;
+    check("CREATE SINK k FROM v INTO 'collection:orders' WITH (key = '_id')", "42P16 ").await;
     check("CREATE SINK k FROM s INTO 'http://h/' WITH (key = 'x')", "0A000 ").await;
     check("CREATE SINK k FROM v INTO 'http://h/' WITH (key = 'x')", "42703 ").await;
     check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'status')", "42804 ").await;

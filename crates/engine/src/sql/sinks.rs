@@ -82,22 +82,41 @@ async fn start(engine: &Headwater, sink: &SinkDefinition) -> Result<Position, Sq
     Ok(Position::at(now.next().0))
 }
 
-/// 42P16 for a sink whose own writes would come back to it.
+/// 42P16 for a sink whose own writes would come back to it, directly or through views.
 fn refuse_loop(sink: &SinkDefinition, catalog: &SessionCatalog) -> Result<(), SqlError> {
-    let (Some(target), Some((db, name))) = (sink.collection_target(), sink.stream()) else { return Ok(()) };
-    let Some(stream) = catalog.definitions.stream(db, name) else { return Ok(()) };
-    let watched = match &stream.scope {
-        views::StreamScope::Collection { db, name } => *db == *target.db && *name == *target.collection,
-        views::StreamScope::Database(db) => *db == *target.db,
-        views::StreamScope::Cluster => true,
-    };
-    if !watched {
-        return Ok(());
+    let Some(target) = sink.collection_target() else { return Ok(()) };
+    let mut waiting = sink.source.sources();
+    let mut seen: Vec<Source> = Vec::new();
+    while let Some(source) = waiting.pop() {
+        if watches(&source, &target, catalog) {
+            let message = format!("the sink would write into what it reads: collection \"{target}\"");
+            return Err(SqlError::new("42P16", message)
+                .with_hint("Every delivery would be an event of its own. Write into another collection or database."));
+        }
+        if seen.contains(&source) {
+            continue;
+        }
+        if let Source::View { db, name } = &source
+            && let Some(view) = catalog.definitions.view(db, name)
+        {
+            waiting.extend(view.plan.sources());
+        }
+        seen.push(source);
     }
-    Err(SqlError::new("42P16", format!("change stream \"{name}\" watches the collection that the sink writes to"))
-        .with_hint(
-            "Every delivery would be an event of its own. Watch one collection, or write into another database.",
-        ))
+    Ok(())
+}
+
+fn watches(source: &Source, target: &store::Namespace, catalog: &SessionCatalog) -> bool {
+    match source {
+        Source::Collection { db, name } => **db == *target.db && **name == *target.collection,
+        Source::Stream { db, name, .. } => match catalog.definitions.stream(db, name).map(|stream| &stream.scope) {
+            Some(views::StreamScope::Collection { db, name }) => **db == *target.db && **name == *target.collection,
+            Some(views::StreamScope::Database(db)) => **db == *target.db,
+            Some(views::StreamScope::Cluster) => true,
+            None => false,
+        },
+        Source::View { .. } | Source::System { .. } => false,
+    }
 }
 
 async fn stop(engine: &Headwater, db: &str, name: &str) -> Result<(), SqlError> {
@@ -347,7 +366,7 @@ pub(super) fn redrive(
     let mut lanes: Vec<Bytes> = letters.into_iter().map(|(lane, _)| lane).collect();
     lanes.sort();
     lanes.dedup();
-    engine.deliveries().redrive(&sink, lanes);
+    engine.deliveries().redrive(&sink, lanes)?;
     Ok(Outcome::command(format!("REDRIVE {count}")))
 }
 

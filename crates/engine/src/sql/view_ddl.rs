@@ -45,6 +45,11 @@ pub(crate) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<P
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
     }
+    if let Some(function) = plan.volatile_function() {
+        return Err(SqlError::unsupported(format!("the function \"{function}\" in a maintained query")).with_hint(
+            "It gives another value each time, so a row that it made could not be taken back; use a plain SELECT.",
+        ));
+    }
     for source in plan.sources() {
         StreamBounds::of(&source)?;
     }

@@ -174,6 +174,11 @@ async fn run_body(ctx: &Context, db: String, body: DocBuf, sequences: Vec<codec:
         Ok(generic) => generic,
         Err(error) => return answer(ctx, &error),
     };
+    if generic.api_strict
+        && let Err(error) = table::check_stable(spec, body.as_doc())
+    {
+        return answer(ctx, &error);
+    }
     let request =
         Request { name: spec.name, db, body, sequences, generic, reads_change_stream: AtomicBool::new(false) };
     let failure = ctx.server.fail_points.fail_command(Subject {
