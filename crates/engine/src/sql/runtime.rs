@@ -51,7 +51,7 @@ type ProcessingLog = Arc<Mutex<VecDeque<Processed>>>;
 pub(crate) struct SqlRuntime {
     pub(super) views: Views,
     /// Held while definitions change, so that a statement sees the ones it builds on.
-    pub(super) ddl: tokio::sync::Mutex<()>,
+    pub(crate) ddl: tokio::sync::Mutex<()>,
     pub(super) started_ms: i64,
     /// Entries of the change log since the database was opened.
     pub(super) events: Arc<AtomicU64>,
@@ -96,6 +96,10 @@ impl SqlRuntime {
             processed,
             keeper: Mutex::new(Some(keeper)),
         })
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
     }
 
     /// Ends subscriptions, writes the views' last checkpoint.
