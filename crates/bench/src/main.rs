@@ -26,6 +26,7 @@ mod figures;
 mod insert;
 mod latency;
 mod load;
+mod operators;
 mod recovery;
 mod server;
 mod start;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 6] = ["start", "latency", "insert", "view", "dataflow", "recovery"];
+const SCENARIOS: [&str; 7] = ["start", "latency", "insert", "view", "dataflow", "operators", "recovery"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -60,6 +61,7 @@ async fn run(name: &str) -> Result {
         "insert" => insert::run().await,
         "view" => view::run().await,
         "dataflow" => dataflow::run(),
+        "operators" => operators::run(),
         "recovery" => recovery::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }
