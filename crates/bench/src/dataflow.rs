@@ -97,7 +97,8 @@ fn entries(load: &mut Load, tick: u64) -> Result<Vec<LogEntry>> {
         .collect()
 }
 
-fn stream() -> StreamDefinition {
+/// Inserts into `events`.
+pub fn stream() -> StreamDefinition {
     StreamDefinition {
         db: DATABASE.into(),
         name: "inserted".into(),

@@ -27,6 +27,7 @@ mod images;
 mod insert;
 mod latency;
 mod load;
+mod operators;
 mod recovery;
 mod resume;
 mod server;
@@ -39,8 +40,8 @@ use std::process::ExitCode;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 9] =
-    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "recovery"];
+const SCENARIOS: [&str; 10] =
+    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "operators", "recovery"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -67,6 +68,7 @@ async fn run(name: &str) -> Result {
         "watchers" => watchers::run().await,
         "view" => view::run().await,
         "dataflow" => dataflow::run(),
+        "operators" => operators::run(),
         "recovery" => recovery::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }

@@ -85,7 +85,7 @@ impl Dataflow {
         let (body, presentation) = split_presentation(plan);
         let mut builder = Builder { nodes: Vec::new(), inputs: Vec::new(), known: Vec::new(), mode };
         let output = builder.add(body)?;
-        Ok(Dataflow {
+        let mut flow = Dataflow {
             nodes: builder.nodes,
             inputs: builder.inputs,
             output,
@@ -93,7 +93,11 @@ impl Dataflow {
             presentation,
             mode,
             measure_time: false,
-        })
+        };
+        if mode == Mode::Once {
+            flow.never_saved();
+        }
+        Ok(flow)
     }
 
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
@@ -120,6 +124,11 @@ impl Dataflow {
     /// Measures time per operator from now on (two clock reads per operator and tick).
     pub fn measure_time(&mut self, on: bool) {
         self.measure_time = on;
+    }
+
+    /// `save` will not be called: what it would need is not kept. Before the first tick.
+    pub fn never_saved(&mut self) {
+        self.nodes.iter_mut().filter_map(|node| node.operator.as_mut()).for_each(|operator| operator.never_saved());
     }
 
     /// Runs one tick: `deltas[i]` belongs to the i-th input. Returns the consolidated output delta.
@@ -194,9 +203,10 @@ impl Dataflow {
         self.nodes.iter().map(of_node).collect()
     }
 
-    /// Estimated bytes of all state.
-    pub fn state_bytes(&self) -> usize {
-        self.nodes.iter().filter_map(|n| Some(n.operator.as_ref()?.state_size().0)).sum()
+    /// Estimated bytes of all state, and how many entries it has. Costs nothing that grows with them.
+    pub fn state_size(&self) -> (usize, usize) {
+        let sizes = self.nodes.iter().filter_map(|n| Some(n.operator.as_ref()?.state_size()));
+        sizes.fold((0, 0), |(bytes, entries), (b, e)| (bytes + b, entries + e))
     }
 }
 
@@ -281,7 +291,9 @@ impl Builder {
             }
             Plan::TopN { input, partition, order, offset, limit } => {
                 let input = self.add(input)?;
-                Ok(self.push(TopN::new(partition.clone(), order.clone(), *offset, *limit), vec![input], false))
+                let append_only = self.append_only(&[input]);
+                let operator = TopN::new(partition.clone(), order.clone(), (*offset, *limit), append_only);
+                Ok(self.push(operator, vec![input], false))
             }
             Plan::SetOp { operation, all, left, right, .. } => self.set_operation(*operation, *all, left, right),
             Plan::Join { left, right, kind, keys, residual, .. } => {
@@ -423,7 +435,7 @@ impl Builder {
         while let Some(&first) = rest.first() {
             let same = |i: &usize| same_window(&exprs[*i], &exprs[first]);
             let (now, later): (Vec<usize>, Vec<usize>) = rest.into_iter().partition(same);
-            node = self.push(Window::new(now.iter().map(|i| exprs[*i].clone()).collect()), vec![node], false);
+            node = self.push(Window::new(now.iter().map(|i| exprs[*i].clone()).collect())?, vec![node], false);
             placed.extend(now);
             rest = later;
         }

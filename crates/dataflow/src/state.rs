@@ -3,9 +3,46 @@
 //! A checkpoint is incremental: each operator writes the entries that changed since the last one.
 //! An entry's key is the operator's number in the graph and a row; its value is the operator's own.
 
+use std::hash::Hash;
+
+use rustc_hash::FxHashSet;
 use sql::{Datum, Row, SqlError};
 
 use crate::codec::{Reader, encode_row};
+
+/// Keys whose entries changed since the last checkpoint; nothing if there will be none.
+#[derive(Debug)]
+pub struct Changed<K>(Option<FxHashSet<K>>);
+
+impl<K> Default for Changed<K> {
+    fn default() -> Self {
+        Changed(Some(FxHashSet::default()))
+    }
+}
+
+impl<K: Hash + Eq + Clone> Changed<K> {
+    pub fn insert(&mut self, key: &K) {
+        if let Some(keys) = &mut self.0
+            && !keys.contains(key)
+        {
+            keys.insert(key.clone());
+        }
+    }
+
+    /// All of them; from now on none.
+    pub fn take(&mut self) -> FxHashSet<K> {
+        self.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub fn clear(&mut self) {
+        self.take();
+    }
+
+    /// The state is never saved, so that nothing needs to be remembered.
+    pub fn turn_off(&mut self) {
+        self.0 = None;
+    }
+}
 
 /// Receives the changed entries of one operator: key, and value or `None` for a removed entry.
 pub struct StateWriter<'a> {

@@ -25,6 +25,19 @@ fn scan(name: &str) -> Arc<Plan> {
     Arc::new(Plan::Scan { source, columns: (0..WIDTH).map(ScanColumn::Whole).collect(), fields: fields(WIDTH) })
 }
 
+/// Events, which never go.
+fn stream() -> Arc<Plan> {
+    let source = Source::Stream { db: "d".into(), name: "s".into(), since: None, up_to: None };
+    Arc::new(Plan::Scan { source, columns: (0..WIDTH).map(ScanColumn::Whole).collect(), fields: fields(WIDTH) })
+}
+
+fn name_of(source: &Source) -> &str {
+    match source {
+        Source::Collection { name, .. } | Source::Stream { name, .. } => name,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
 fn col(i: usize) -> Expr {
     Expr::column(i, Type::Int8)
 }
@@ -50,7 +63,11 @@ fn aggregate(function: AggregateFunction, arg: Expr, ty: Type, distinct: bool) -
 /// A random plan of `depth` levels over the collections a and b; always `WIDTH` integer columns.
 fn random_plan(random: &mut Random, depth: u32) -> Arc<Plan> {
     if depth == 0 {
-        return scan(if random.below(2) == 0 { "a" } else { "b" });
+        return match random.below(5) {
+            0 | 1 => scan("a"),
+            2 | 3 => scan("b"),
+            _ => stream(),
+        };
     }
     let input = random_plan(random, depth - 1);
     let column = |random: &mut Random| col(random.below(WIDTH as u64) as usize);
@@ -77,16 +94,18 @@ fn random_plan(random: &mut Random, depth: u32) -> Arc<Plan> {
 }
 
 fn random_aggregate(random: &mut Random, input: Arc<Plan>) -> Plan {
-    let functions = [
-        AggregateFunction::CountStar,
-        AggregateFunction::Count,
-        AggregateFunction::Min,
-        AggregateFunction::Max,
-        AggregateFunction::BitOr,
-    ];
+    use AggregateFunction as A;
+    let functions = [A::CountStar, A::Count, A::Min, A::Max, A::BitOr, A::Sum, A::Mode, A::PercentileDisc, A::AnyValue];
     let mut pick = |distinct| {
         let function = functions[random.below(functions.len() as u64) as usize];
-        aggregate(function, col(random.below(WIDTH as u64) as usize), Type::Int8, distinct)
+        let value = col(random.below(WIDTH as u64) as usize);
+        let is_ordered_set = matches!(function, A::Mode | A::PercentileDisc);
+        let mut aggregate = aggregate(function, value.clone(), Type::Int8, distinct && !is_ordered_set);
+        if is_ordered_set {
+            aggregate.args = vec![Expr::literal(Datum::Float(0.5), Type::Float8)];
+            aggregate.order_by = vec![key(value, random.below(2) == 0)];
+        }
+        aggregate
     };
     let aggregates = vec![pick(false), pick(true)];
     Plan::Aggregate { input, groups: vec![col(0)], sets: vec![vec![0]], aggregates, fields: fields(WIDTH) }
@@ -128,27 +147,73 @@ fn random_set_operation(random: &mut Random, left: Arc<Plan>, depth: u32) -> Pla
 }
 
 fn random_window(random: &mut Random, input: Arc<Plan>) -> Plan {
+    use WindowFunction as W;
     let functions = [
-        WindowFunction::RowNumber,
-        WindowFunction::Rank,
-        WindowFunction::DenseRank,
-        WindowFunction::Lag,
-        WindowFunction::Aggregate(AggregateFunction::Count),
-        WindowFunction::Aggregate(AggregateFunction::Max),
+        W::RowNumber,
+        W::Rank,
+        W::DenseRank,
+        W::PercentRank,
+        W::CumeDist,
+        W::Ntile,
+        W::Lag,
+        W::Lead,
+        W::FirstValue,
+        W::LastValue,
+        W::NthValue,
+        W::Aggregate(AggregateFunction::Count),
+        W::Aggregate(AggregateFunction::Sum),
+        W::Aggregate(AggregateFunction::Max),
     ];
-    let function = functions[random.below(functions.len() as u64) as usize];
-    let frame = Frame { unit: FrameUnit::Rows, start: FrameBound::Preceding(int(1)), end: FrameBound::CurrentRow };
-    let window = WindowExpr {
-        function,
-        args: vec![col(2)],
-        filter: None,
-        partition_by: vec![col(0)],
-        order_by: vec![key(col(1), false)],
-        frame,
-        ty: Type::Int8,
+    // Several that share their order, so that what one of them feels moves the others' ranges.
+    let partition_by = if random.below(3) == 0 { vec![] } else { vec![col(0)] };
+    let order_by = if random.below(8) == 0 { vec![] } else { vec![key(col(1), random.below(2) == 0)] };
+    let count = random.below(3) + 1;
+    let mut exprs = Vec::new();
+    for _ in 0..count {
+        let function = functions[random.below(functions.len() as u64) as usize];
+        let args = match function {
+            W::Lag | W::Lead | W::NthValue => vec![col(2), int(random.below(3) as i64 + 1)],
+            W::Ntile => vec![int(2)],
+            _ => vec![col(2)],
+        };
+        let (partition_by, order_by) = (partition_by.clone(), order_by.clone());
+        let frame = random_frame(random, !order_by.is_empty());
+        exprs.push(WindowExpr { function, args, filter: None, partition_by, order_by, frame, ty: Type::Int8 });
+    }
+    let shown = WIDTH + random.below(count) as usize;
+    let shares = matches!(exprs[shown - WIDTH].function, W::PercentRank | W::CumeDist);
+    let window = Plan::Window { input, exprs, fields: fields(WIDTH + count as usize) };
+    // A share is no integer, so only whether it is more than a half goes on.
+    let half = Expr::literal(Datum::Float(0.5), Type::Float8);
+    let value = if shares {
+        let more = call("<", half, Expr::column(shown, Type::Float8));
+        Expr::new(ExprKind::Case { branches: vec![(more, int(1))], otherwise: Some(Box::new(int(0))) }, Type::Int8)
+    } else {
+        col(shown)
     };
-    let window = Plan::Window { input, exprs: vec![window], fields: fields(WIDTH + 1) };
-    Plan::Project { input: Arc::new(window), exprs: vec![col(0), col(1), col(WIDTH)], fields: fields(WIDTH) }
+    Plan::Project { input: Arc::new(window), exprs: vec![col(0), col(1), value], fields: fields(WIDTH) }
+}
+
+fn random_frame(random: &mut Random, has_order: bool) -> Frame {
+    let unit = match random.below(3) {
+        0 if has_order => FrameUnit::Range,
+        1 if has_order => FrameUnit::Groups,
+        _ => FrameUnit::Rows,
+    };
+    let n = |random: &mut Random| int(random.below(3) as i64);
+    let start = match random.below(5) {
+        0 | 1 => FrameBound::UnboundedPreceding,
+        2 => FrameBound::CurrentRow,
+        3 => FrameBound::Following(n(random)),
+        _ => FrameBound::Preceding(n(random)),
+    };
+    let end = match random.below(5) {
+        0 | 1 => FrameBound::CurrentRow,
+        2 => FrameBound::UnboundedFollowing,
+        3 => FrameBound::Preceding(n(random)),
+        _ => FrameBound::Following(n(random)),
+    };
+    Frame { unit, start, end }
 }
 
 type Bag = BTreeMap<Row, i64>;
@@ -165,14 +230,14 @@ fn random_row(random: &mut Random) -> Row {
 }
 
 /// Inserts, and deletes of what is there.
-fn random_deltas(random: &mut Random, held: &mut Bag) -> Vec<Delta> {
+fn random_deltas(random: &mut Random, held: &mut Bag, grows_only: bool) -> Vec<Delta> {
     let mut deltas = Vec::new();
     for _ in 0..random.below(4) {
         let row = random_row(random);
         add(held, &[(row.clone(), 1)]);
         deltas.push((row, 1));
     }
-    for _ in 0..random.below(3) {
+    for _ in 0..if grows_only { 0 } else { random.below(3) } {
         if held.is_empty() {
             break;
         }
@@ -189,8 +254,7 @@ fn afresh(plan: &Arc<Plan>, tables: &BTreeMap<String, Bag>) -> Bag {
     let rows = run_once(
         plan,
         |input| {
-            let Source::Collection { name, .. } = &input.source else { panic!("only collections here") };
-            let rows = tables[name].iter();
+            let rows = tables[name_of(&input.source)].iter();
             Ok(rows.flat_map(|(row, n)| std::iter::repeat_n(row.clone(), *n as usize)).collect())
         },
         &mut ctx,
@@ -222,19 +286,16 @@ fn check_law(seed: u64) {
     let depth = random.below(3) as u32 + 1;
     let plan = random_plan(&mut random, depth);
     let mut flow = Dataflow::compile(&plan, Mode::Continuous).expect("every random plan compiles");
-    let mut tables: BTreeMap<String, Bag> = [("a".to_owned(), Bag::new()), ("b".to_owned(), Bag::new())].into();
+    let mut tables: BTreeMap<String, Bag> = ["a", "b", "s"].map(|name| (name.to_owned(), Bag::new())).into();
     let mut shown = Bag::new();
     let mut saved = BTreeMap::new();
     for tick in 0..8 {
-        let names: Vec<String> = flow
-            .inputs()
-            .map(|input| match &input.source {
-                Source::Collection { name, .. } => name.clone(),
-                other => panic!("unexpected {other:?}"),
-            })
+        // Each relation changes once, whoever reads it.
+        let changes: BTreeMap<String, Vec<Delta>> = tables
+            .iter_mut()
+            .map(|(name, held)| (name.clone(), random_deltas(&mut random, held, name == "s")))
             .collect();
-        let deltas =
-            names.iter().map(|name| random_deltas(&mut random, tables.get_mut(name).expect("a table"))).collect();
+        let deltas = flow.inputs().map(|input| changes[name_of(&input.source)].clone()).collect();
         let out = flow.step(deltas, &mut StepContext::at(0)).expect("the tick runs");
         add(&mut shown, &out);
         let expected = afresh(&plan, &tables);

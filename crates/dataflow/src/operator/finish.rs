@@ -5,7 +5,9 @@ use sql::numeric::statistics;
 use sql::plan::{AggregateExpr, AggregateFunction as Function};
 use sql::{Datum, Expr, SqlError, Type};
 
-use super::accumulator::{BitCounts, DecimalSum, FloatMoments, Sorted, interval_from};
+use super::accumulator::sorted::Sorted;
+use super::accumulator::sums::{DecimalSum, FloatMoments};
+use super::accumulator::{BitCounts, IntervalSum, interval_from};
 
 fn out_of_range(ty: &str) -> SqlError {
     SqlError::new("22003", format!("{ty} out of range"))
@@ -94,11 +96,9 @@ pub fn float(aggregate: &AggregateExpr, state: &FloatMoments) -> Datum {
     value.map_or(Datum::Null, Datum::Float)
 }
 
-/// `sum` and `avg` over intervals; the state is months, days, microseconds, count.
-pub fn interval(
-    aggregate: &AggregateExpr,
-    (months, days, us, count): (i64, i64, i128, i64),
-) -> Result<Datum, SqlError> {
+/// `sum` and `avg` over intervals.
+pub fn interval(aggregate: &AggregateExpr, sum: &IntervalSum) -> Result<Datum, SqlError> {
+    let IntervalSum { months, days, microseconds: us, count } = *sum;
     if count == 0 {
         return Ok(Datum::Null);
     }
@@ -124,16 +124,12 @@ pub fn bits(aggregate: &AggregateExpr, state: &BitCounts) -> Datum {
 
 /// Everything that keeps its values in order.
 pub fn sorted(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
-    let first = |values: Option<&[Datum]>| values.map_or(Datum::Null, |v| v[0].clone());
+    let value = |values: Option<&[Datum]>| values.map_or(Datum::Null, |v| v[0].clone());
     Ok(match aggregate.function {
-        Function::Min | Function::AnyValue => first(state.counted().next().map(|(v, _)| v)),
-        Function::Max => first(state.counted().next_back().map(|(v, _)| v)),
-        Function::Mode => {
-            // The first of the most frequent.
-            let best = state.counted().reduce(|best, next| if next.1 > best.1 { next } else { best });
-            first(best.map(|(v, _)| v))
-        }
-        Function::ArrayAgg if state.items.is_empty() => Datum::Null,
+        Function::Min | Function::AnyValue => value(state.first()),
+        Function::Max => value(state.last()),
+        Function::Mode => value(state.most_frequent()),
+        Function::ArrayAgg if state.is_empty() => Datum::Null,
         Function::ArrayAgg => Datum::Array(state.values().map(|v| v[0].clone()).collect()),
         Function::StringAgg => string_agg(state),
         Function::JsonAgg => json_agg(aggregate, state)?,
@@ -159,7 +155,7 @@ fn string_agg(state: &Sorted) -> Datum {
 }
 
 fn json_agg(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
-    if state.items.is_empty() {
+    if state.is_empty() {
         return Ok(Datum::Null);
     }
     let items = state.values().map(|v| (v[0].clone(), aggregate.args[0].ty.clone()));
@@ -167,10 +163,10 @@ fn json_agg(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError
 }
 
 fn json_object_agg(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlError> {
-    if state.items.is_empty() {
+    if state.is_empty() {
         return Ok(Datum::Null);
     }
-    let mut fields = Vec::with_capacity(state.items.len());
+    let mut fields = Vec::with_capacity(state.count() as usize);
     for value in state.values() {
         if value[0].is_null() {
             return Err(SqlError::new("22023", "field name must not be null"));
@@ -195,11 +191,11 @@ fn percentile(aggregate: &AggregateExpr, state: &Sorted) -> Result<Datum, SqlErr
         if !(0.0..=1.0).contains(&fraction) {
             return Err(SqlError::new("22003", format!("percentile value {fraction} is not between 0 and 1")));
         }
-        let count: i64 = state.counted().map(|(_, n)| n).sum();
+        let count = state.count();
         if count == 0 {
             return Ok(Datum::Null);
         }
-        let nth = |n: i64| state.values().nth(n as usize).map_or(Datum::Null, |v| v[0].clone());
+        let nth = |n: i64| state.nth(n as u64).map_or(Datum::Null, |v| v[0].clone());
         if aggregate.function == Function::PercentileDisc {
             return Ok(nth(((fraction * count as f64).ceil() as i64 - 1).max(0)));
         }

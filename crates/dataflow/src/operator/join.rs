@@ -14,7 +14,7 @@ use sql::{Datum, Expr, Row, SqlError};
 
 use super::{Operator, StepContext};
 use crate::delta::{Delta, consolidate};
-use crate::state::{StateReader, StateWriter, row_bytes};
+use crate::state::{Changed, StateReader, StateWriter, row_bytes};
 
 /// One stored row: how often it is there, and how many rows of the other side match it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,22 +33,39 @@ enum Bucket {
 #[derive(Debug, Default)]
 struct Side {
     rows: FxHashMap<Row, Bucket>,
-    changed: FxHashSet<(Row, Row)>,
+    changed: Changed<(Row, Row)>,
     width: usize,
+    bytes: usize,
+    entries: usize,
 }
+
+/// Map slots and counters beside a key's first row, and beside a row.
+const KEY_BYTES: usize = 64;
+const ROW_BYTES: usize = 32;
 
 impl Side {
     fn add(&mut self, key: &Row, row: &Row, count: i64, matches: i64) {
-        self.changed.insert((key.clone(), row.clone()));
-        match self.rows.get_mut(key) {
-            None => {
-                self.rows.insert(key.clone(), Bucket::One(row.clone(), Entry { count, matches }));
-                return;
+        self.changed.insert(&(key.clone(), row.clone()));
+        let Some(bucket) = self.rows.get_mut(key) else {
+            self.rows.insert(key.clone(), Bucket::One(row.clone(), Entry { count, matches }));
+            self.bytes += row_bytes(key) + KEY_BYTES + row_bytes(row) + ROW_BYTES;
+            self.entries += 1;
+            return;
+        };
+        match bucket.add(row, count, matches) {
+            Became::More => {
+                self.bytes += row_bytes(row) + ROW_BYTES;
+                self.entries += 1;
             }
-            Some(bucket) => bucket.add(row, count, matches),
+            Became::Fewer => {
+                self.bytes = self.bytes.saturating_sub(row_bytes(row) + ROW_BYTES);
+                self.entries -= 1;
+            }
+            Became::Same => {}
         }
-        if self.rows.get(key).is_some_and(Bucket::is_empty) {
+        if bucket.is_empty() {
             self.rows.remove(key);
+            self.bytes = self.bytes.saturating_sub(row_bytes(key) + KEY_BYTES);
         }
     }
 
@@ -68,7 +85,7 @@ impl Side {
     }
 
     fn save(&mut self, side: i64, writer: &mut StateWriter<'_>) {
-        for (key, row) in std::mem::take(&mut self.changed) {
+        for (key, row) in self.changed.take() {
             let head = [Datum::Int(side), Datum::Int(key.len() as i64)];
             let state_key: Row = head.iter().chain(key.iter()).chain(row.iter()).cloned().collect();
             writer.entry(&state_key, self.entry(&key, &row).as_ref(), |entry, w| {
@@ -79,25 +96,40 @@ impl Side {
     }
 }
 
+/// What an addition did to the number of rows that are there.
+enum Became {
+    More,
+    Same,
+    Fewer,
+}
+
 impl Bucket {
-    fn add(&mut self, row: &Row, count: i64, matches: i64) {
+    fn add(&mut self, row: &Row, count: i64, matches: i64) -> Became {
         match self {
             Bucket::One(held, entry) if held == row => {
                 entry.count += count;
                 entry.matches += matches;
+                if entry.count == 0 { Became::Fewer } else { Became::Same }
             }
             Bucket::One(held, entry) => {
                 let mut rows = FxHashMap::default();
                 rows.insert(held.clone(), *entry);
                 rows.insert(row.clone(), Entry { count, matches });
                 *self = Bucket::Many(rows);
+                Became::More
             }
             Bucket::Many(rows) => {
+                let before = rows.len();
                 let entry = rows.entry(row.clone()).or_default();
                 entry.count += count;
                 entry.matches += matches;
                 if entry.count == 0 {
                     rows.remove(row);
+                }
+                match rows.len().cmp(&before) {
+                    std::cmp::Ordering::Less => Became::Fewer,
+                    std::cmp::Ordering::Equal => Became::Same,
+                    std::cmp::Ordering::Greater => Became::More,
                 }
             }
         }
@@ -155,6 +187,7 @@ impl Join {
         consolidate(&mut deltas);
         let mut keyed = Vec::with_capacity(deltas.len());
         for (row, count) in deltas {
+            ctx.taking(count);
             let exprs = self.keys.iter().map(|k| if left { &k.left } else { &k.right });
             let Some(values) = ctx.eval_all(exprs, &row)? else { continue };
             let key = (!is_unmatchable(&self.keys, &values)).then(|| super::key_of(&values));
@@ -426,21 +459,12 @@ impl Operator for Join {
     }
 
     fn state_size(&self) -> (usize, usize) {
-        let mut size = (0, 0);
-        for side in [&self.left, &self.right] {
-            for (key, bucket) in &side.rows {
-                size.0 += row_bytes(key) + 64;
-                let mut add = |row: &Row| {
-                    size.0 += row_bytes(row) + 32;
-                    size.1 += 1;
-                };
-                match bucket {
-                    Bucket::One(row, _) => add(row),
-                    Bucket::Many(rows) => rows.keys().for_each(add),
-                }
-            }
-        }
-        size
+        (self.left.bytes + self.right.bytes, self.left.entries + self.right.entries)
+    }
+
+    fn never_saved(&mut self) {
+        self.left.changed.turn_off();
+        self.right.changed.turn_off();
     }
 
     fn name(&self) -> &'static str {

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use sql::plan::TableFunction;
 use sql::{Datum, Expr, Row, SqlError};
 
 use super::{Operator, StepContext};
 use crate::delta::Delta;
-use crate::state::{StateReader, StateWriter, row_bytes};
+use crate::state::{Changed, StateReader, StateWriter, row_bytes};
 
 /// Keeps the rows for which the predicate is true.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Filter {
 impl Operator for Filter {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
         for (row, count) in inputs[0] {
+            ctx.taking(*count);
             if ctx.holds(&self.predicate, row)? {
                 out.push((row.clone(), *count));
             }
@@ -41,6 +42,7 @@ pub struct Project {
 impl Operator for Project {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
         for (row, count) in inputs[0] {
+            ctx.taking(*count);
             if let Some(values) = ctx.eval_all(&self.exprs, row)? {
                 out.push((values.into(), *count));
             }
@@ -53,6 +55,9 @@ impl Operator for Project {
     }
 }
 
+/// List entry and the map's share beside an output that is remembered.
+const OUTPUT_BYTES: usize = 64;
+
 /// A projection that reads the time (or another volatile value) over an input that can retract:
 /// it remembers each output so that the retraction carries the value of its insertion.
 #[derive(Debug)]
@@ -60,12 +65,22 @@ pub struct MaterializedProject {
     pub exprs: Vec<Expr>,
     /// Input row to its outputs, oldest first.
     emitted: FxHashMap<Row, Vec<Delta>>,
-    changed: FxHashSet<Row>,
+    changed: Changed<Row>,
+    bytes: usize,
 }
 
 impl MaterializedProject {
     pub fn new(exprs: Vec<Expr>) -> Self {
-        MaterializedProject { exprs, emitted: FxHashMap::default(), changed: FxHashSet::default() }
+        MaterializedProject { exprs, emitted: FxHashMap::default(), changed: Changed::default(), bytes: 0 }
+    }
+
+    fn hold(&mut self, row: Row, output: Row, count: i64) {
+        self.bytes += row_bytes(&output) + OUTPUT_BYTES;
+        let outputs = self.emitted.entry(row.clone()).or_default();
+        if outputs.is_empty() {
+            self.bytes += row_bytes(&row);
+        }
+        outputs.push((output, count));
     }
 
     fn retract(&mut self, row: &Row, mut count: i64, out: &mut Vec<Delta>) {
@@ -74,6 +89,9 @@ impl MaterializedProject {
             let Some((output, held)) = outputs.last_mut() else { break };
             let taken = count.min(*held);
             out.push((output.clone(), -taken));
+            if taken == *held {
+                self.bytes = self.bytes.saturating_sub(row_bytes(output) + OUTPUT_BYTES);
+            }
             *held -= taken;
             count -= taken;
             if *held == 0 {
@@ -82,6 +100,7 @@ impl MaterializedProject {
         }
         if outputs.is_empty() {
             self.emitted.remove(row);
+            self.bytes = self.bytes.saturating_sub(row_bytes(row));
         }
     }
 }
@@ -92,20 +111,21 @@ impl Operator for MaterializedProject {
         let mut deltas = inputs[0].to_vec();
         crate::delta::consolidate(&mut deltas);
         for (row, count) in deltas {
-            self.changed.insert(row.clone());
+            self.changed.insert(&row);
+            ctx.taking(count);
             if count < 0 {
                 self.retract(&row, -count, out);
             } else if let Some(values) = ctx.eval_all(&self.exprs, &row)? {
                 let output: Row = values.into();
                 out.push((output.clone(), count));
-                self.emitted.entry(row).or_default().push((output, count));
+                self.hold(row, output, count);
             }
         }
         Ok(())
     }
 
     fn save(&mut self, writer: &mut StateWriter<'_>) {
-        for row in self.changed.drain() {
+        for row in self.changed.take() {
             writer.entry(&row, self.emitted.get(&row), |outputs, w| {
                 w.u64(outputs.len() as u64);
                 for (output, count) in outputs {
@@ -118,16 +138,19 @@ impl Operator for MaterializedProject {
 
     fn load(&mut self, mut entry: StateReader<'_>) -> Result<(), SqlError> {
         let row = entry.key()?;
-        let outputs = (0..entry.u64()?).map(|_| Ok((entry.row()?, entry.i64()?))).collect::<Result<_, SqlError>>()?;
-        self.emitted.insert(row, outputs);
+        for _ in 0..entry.u64()? {
+            let (output, count) = (entry.row()?, entry.i64()?);
+            self.hold(row.clone(), output, count);
+        }
         Ok(())
     }
 
     fn state_size(&self) -> (usize, usize) {
-        let bytes = self.emitted.iter().map(|(row, outputs)| {
-            row_bytes(row) + outputs.iter().map(|(output, _)| row_bytes(output) + 24).sum::<usize>()
-        });
-        (bytes.sum(), self.emitted.len())
+        (self.bytes, self.emitted.len())
+    }
+
+    fn never_saved(&mut self) {
+        self.changed.turn_off();
     }
 
     fn name(&self) -> &'static str {
@@ -166,6 +189,7 @@ pub struct FlatMap {
 impl Operator for FlatMap {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
         for (row, count) in inputs[0] {
+            ctx.taking(*count);
             let Some(args) = ctx.eval_all(&self.args, row)? else { continue };
             let rows = match sql::functions::table::rows(self.function, &args) {
                 Ok(rows) => rows,

@@ -7,6 +7,7 @@ use crate::state::{StateReader, StateWriter};
 
 pub mod accumulator;
 pub mod aggregate;
+pub mod counted;
 pub mod distinct;
 pub mod exact_float;
 pub mod finish;
@@ -49,6 +50,8 @@ pub struct StepContext<'a> {
     /// At most `MAX_FAILURES` of this tick's failures; `failure_count` has them all.
     pub failures: Vec<Failure>,
     pub failure_count: u64,
+    /// Whether failures are reported: those of rows that leave were when they came.
+    pub reports: bool,
 }
 
 const MAX_FAILURES: usize = 1000;
@@ -62,7 +65,21 @@ impl<'a> StepContext<'a> {
             on_error: OnError::Fail,
             failures: Vec::new(),
             failure_count: 0,
+            reports: true,
         }
+    }
+
+    /// What follows is about a row that comes (`count` > 0) or leaves.
+    pub(crate) fn taking(&mut self, count: i64) {
+        self.reports = count > 0;
+    }
+
+    /// Evaluates again what was evaluated before: its failures are known.
+    pub(crate) fn quietly<T>(&mut self, evaluate: impl FnOnce(&mut Self) -> T) -> T {
+        let reports = std::mem::replace(&mut self.reports, false);
+        let value = evaluate(self);
+        self.reports = reports;
+        value
     }
 
     fn eval_context(&self) -> EvalContext<'a> {
@@ -73,6 +90,9 @@ impl<'a> StepContext<'a> {
         if self.on_error == OnError::Fail {
             return Err(error);
         }
+        if !self.reports {
+            return Ok(());
+        }
         self.failure_count += 1;
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(Failure { row: row.into(), error });
@@ -82,7 +102,13 @@ impl<'a> StepContext<'a> {
 
     /// Evaluates; `None` means: leave this row out.
     pub(crate) fn eval(&mut self, expr: &Expr, row: &[Datum]) -> Result<Option<Datum>, SqlError> {
-        match expr.eval(row, &self.eval_context()) {
+        let value = expr.eval(row, &self.eval_context());
+        self.settle(value, row)
+    }
+
+    /// What a value that may have failed means; `None`: leave this row out.
+    pub(crate) fn settle(&mut self, value: Result<Datum, SqlError>, row: &[Datum]) -> Result<Option<Datum>, SqlError> {
+        match value {
             Ok(datum) => Ok(Some(datum)),
             Err(error) => {
                 self.fail(row, error)?;
@@ -132,7 +158,10 @@ pub trait Operator: Send + std::fmt::Debug {
         Err(SqlError::internal("state for an operator that keeps none"))
     }
 
-    /// Bytes of state, estimated, and how many entries.
+    /// The state will not be saved: changes to it need not be remembered.
+    fn never_saved(&mut self) {}
+
+    /// Bytes of state, estimated, and how many entries; asked after every tick, so it is only read off.
     fn state_size(&self) -> (usize, usize) {
         (0, 0)
     }

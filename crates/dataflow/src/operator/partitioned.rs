@@ -1,21 +1,24 @@
 //! Rows by partition, in order: the state of top-n and of window functions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use sql::plan::SortKey;
 use sql::{Expr, Row, SqlError};
 
+use super::counted::Counted;
 use super::ordered::{Directions, SortedRow};
 use super::{StepContext, key_of};
 use crate::delta::Delta;
-use crate::state::{StateReader, StateWriter, row_bytes};
+use crate::state::{Changed, StateReader, StateWriter, row_bytes};
 
 /// One partition's rows with their counts.
-pub type Rows = BTreeMap<SortedRow, i64>;
-/// A tick's deltas of one partition.
+pub type Rows = Counted<SortedRow>;
+/// A tick's deltas of one partition: in order, no row twice.
 pub type PartitionDelta = Vec<(SortedRow, i64)>;
+
+/// Tree node and reference counts beside the row and its keys.
+const ENTRY_BYTES: usize = 80;
 
 /// PARTITION BY … ORDER BY …, with every row kept.
 #[derive(Debug)]
@@ -25,14 +28,16 @@ pub struct Partitioned {
     pub directions: Arc<Directions>,
     partitions: FxHashMap<Row, Rows>,
     /// Partition and row, since the last checkpoint.
-    changed: FxHashSet<(Row, Row)>,
+    changed: Changed<(Row, Row)>,
+    bytes: usize,
+    entries: usize,
 }
 
 impl Partitioned {
     pub fn new(partition_by: Vec<Expr>, order_by: Vec<SortKey>) -> Self {
         let directions = Directions::of(&order_by);
-        let (partitions, changed) = (FxHashMap::default(), FxHashSet::default());
-        Partitioned { partition_by, order_by, directions, partitions, changed }
+        let (partitions, changed) = (FxHashMap::default(), Changed::default());
+        Partitioned { partition_by, order_by, directions, partitions, changed, bytes: 0, entries: 0 }
     }
 
     pub fn get(&self, partition: &Row) -> Option<&Rows> {
@@ -40,34 +45,58 @@ impl Partitioned {
     }
 
     /// Sorts a tick's input into its partitions; nothing is changed yet.
-    pub fn split(
-        &self,
-        input: &[Delta],
-        ctx: &mut StepContext<'_>,
-    ) -> Result<FxHashMap<Row, PartitionDelta>, SqlError> {
+    pub fn split(&self, input: &[Delta], ctx: &mut StepContext<'_>) -> Result<Vec<(Row, PartitionDelta)>, SqlError> {
         let mut split: FxHashMap<Row, PartitionDelta> = FxHashMap::default();
         for (row, count) in input {
+            ctx.taking(*count);
             let Some(partition) = ctx.eval_all(&self.partition_by, row)? else { continue };
             if let Some(sorted) = self.sorted(row, ctx)? {
                 split.entry(key_of(&partition)).or_default().push((sorted, *count));
             }
         }
-        Ok(split)
+        let in_order = |(partition, mut deltas): (Row, PartitionDelta)| {
+            deltas.sort_by(|(a, _), (b, _)| a.cmp(b));
+            deltas.dedup_by(|(later, n), (first, sum)| {
+                let same = *later == *first;
+                *sum += if same { *n } else { 0 };
+                same
+            });
+            deltas.retain(|(_, count)| *count != 0);
+            (partition, deltas)
+        };
+        Ok(split.into_iter().map(in_order).filter(|(_, deltas)| !deltas.is_empty()).collect())
+    }
+
+    /// Takes one row of a partition in or back.
+    pub fn add(&mut self, partition: &Row, sorted: SortedRow, count: i64) {
+        self.changed.insert(&(partition.clone(), sorted.row.clone()));
+        let bytes = row_bytes(&sorted.row) + row_bytes(&sorted.keys) + ENTRY_BYTES;
+        let rows = match self.partitions.get_mut(partition) {
+            Some(rows) => rows,
+            None => self.partitions.entry(partition.clone()).or_default(),
+        };
+        let before = rows.entries();
+        rows.add(sorted, count);
+        match rows.entries() {
+            after if after > before => {
+                self.bytes += bytes;
+                self.entries += 1;
+            }
+            after if after < before => {
+                self.bytes = self.bytes.saturating_sub(bytes);
+                self.entries -= 1;
+                if after == 0 {
+                    self.partitions.remove(partition);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Takes the deltas of one partition in.
     pub fn apply(&mut self, partition: &Row, deltas: PartitionDelta) {
-        let rows = self.partitions.entry(partition.clone()).or_default();
         for (sorted, count) in deltas {
-            self.changed.insert((partition.clone(), sorted.row.clone()));
-            let held = rows.entry(sorted.clone()).or_insert(0);
-            *held += count;
-            if *held == 0 {
-                rows.remove(&sorted);
-            }
-        }
-        if rows.is_empty() {
-            self.partitions.remove(partition);
+            self.add(partition, sorted, count);
         }
     }
 
@@ -78,14 +107,14 @@ impl Partitioned {
 
     pub fn save(&mut self, writer: &mut StateWriter<'_>) {
         let mut ctx = StepContext::at(0);
-        for (partition, row) in std::mem::take(&mut self.changed) {
+        for (partition, row) in self.changed.take() {
             let sorted = self.sorted(&row, &mut ctx).ok().flatten();
-            let held = sorted.and_then(|s| self.partitions.get(&partition)?.get_key_value(&s));
+            let held = sorted.and_then(|s| self.partitions.get(&partition)?.get(&s));
             let key: Row = partition.iter().chain(row.iter()).cloned().collect();
             writer.entry(&key, held.as_ref(), |(sorted, count), w| {
                 w.u64(partition.len() as u64);
                 w.row(&sorted.keys);
-                w.i64(**count);
+                w.i64(*count);
             });
         }
     }
@@ -96,13 +125,17 @@ impl Partitioned {
         let (partition, row) =
             whole.split_at_checked(split).ok_or_else(|| SqlError::internal("damaged state of ordered rows"))?;
         let sorted = SortedRow { keys: entry.row()?, row: row.into(), directions: self.directions.clone() };
-        self.partitions.entry(partition.into()).or_default().insert(sorted, entry.i64()?);
+        self.add(&partition.into(), sorted, entry.i64()?);
+        self.changed.clear();
         Ok(())
+    }
+
+    pub fn never_saved(&mut self) {
+        self.changed.turn_off();
     }
 
     /// Bytes, estimated, and rows.
     pub fn state_size(&self) -> (usize, usize) {
-        let rows = self.partitions.values().flat_map(|rows| rows.keys());
-        rows.fold((0, 0), |(bytes, n), s| (bytes + row_bytes(&s.row) + row_bytes(&s.keys) + 48, n + 1))
+        (self.bytes, self.entries)
     }
 }

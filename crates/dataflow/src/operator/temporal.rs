@@ -10,12 +10,12 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use sql::{Datum, EvalContext, Expr, ExprKind, Row, SqlError};
 
 use super::{Operator, StepContext};
 use crate::delta::{Delta, consolidate};
-use crate::state::{StateReader, StateWriter, row_bytes};
+use crate::state::{Changed, StateReader, StateWriter, row_bytes};
 
 /// How far ahead a change is looked for: later ones are found when the row is looked at again.
 const HORIZON_US: i64 = 100 * 366 * 86_400 * 1_000_000;
@@ -37,7 +37,13 @@ pub struct Temporal {
     append_only: bool,
     rows: FxHashMap<Row, Held>,
     queue: BTreeSet<(i64, Row)>,
-    changed: FxHashSet<Row>,
+    changed: Changed<Row>,
+    bytes: usize,
+}
+
+/// Map slot, queue entry and reference counts beside a row and its predicates' values.
+fn entry_bytes(row: &Row, held: &Held) -> usize {
+    row_bytes(row) + row_bytes(&held.values) + 96
 }
 
 impl Temporal {
@@ -52,7 +58,8 @@ impl Temporal {
             append_only,
             rows: FxHashMap::default(),
             queue: BTreeSet::new(),
-            changed: FxHashSet::default(),
+            changed: Changed::default(),
+            bytes: 0,
         })
     }
 
@@ -85,15 +92,26 @@ impl Temporal {
         Ok(())
     }
 
+    fn hold(&mut self, row: Row, held: Held) {
+        self.bytes += entry_bytes(&row, &held);
+        self.rows.insert(row, held);
+    }
+
+    fn forget(&mut self, row: &Row) {
+        if let Some(held) = self.rows.remove(row) {
+            self.bytes = self.bytes.saturating_sub(entry_bytes(row, &held));
+        }
+    }
+
     /// Queues a row's next change, or forgets a row that has none and cannot be taken back.
     fn settle(&mut self, row: Row) {
-        self.changed.insert(row.clone());
+        self.changed.insert(&row);
         match self.rows.get(&row).map(|held| held.deadline) {
             Some(Some(deadline)) => {
                 self.queue.insert((deadline, row));
             }
             Some(None) if self.append_only => {
-                self.rows.remove(&row);
+                self.forget(&row);
             }
             _ => {}
         }
@@ -102,26 +120,27 @@ impl Temporal {
 
 impl Operator for Temporal {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
-        self.expire(ctx, out)?;
+        ctx.quietly(|ctx| self.expire(ctx, out))?;
         let mut deltas = inputs[0].to_vec();
         consolidate(&mut deltas);
         for (row, count) in deltas {
+            ctx.taking(count);
             if let Some(held) = self.rows.get_mut(&row) {
                 out.push((Self::shown(&row, &held.values), count));
                 held.count += count;
                 if held.count == 0 {
                     let deadline = held.deadline;
-                    self.rows.remove(&row);
+                    self.forget(&row);
                     self.queue.remove(&(deadline.unwrap_or_default(), row.clone()));
                 }
-                self.changed.insert(row);
+                self.changed.insert(&row);
                 continue;
             }
             let Some(values) = ctx.eval_all(&self.predicates, &row)? else { continue };
             let values: Row = values.into();
             out.push((Self::shown(&row, &values), count));
             let deadline = self.next_change(&row, ctx);
-            self.rows.insert(row.clone(), Held { count, values, deadline });
+            self.hold(row.clone(), Held { count, values, deadline });
             self.settle(row);
         }
         Ok(())
@@ -132,7 +151,7 @@ impl Operator for Temporal {
     }
 
     fn save(&mut self, writer: &mut StateWriter<'_>) {
-        for row in self.changed.drain() {
+        for row in self.changed.take() {
             writer.entry(&row, self.rows.get(&row), |held, w| {
                 w.i64(held.count);
                 w.row(&held.values);
@@ -148,12 +167,16 @@ impl Operator for Temporal {
         if let Some(deadline) = deadline {
             self.queue.insert((deadline, row.clone()));
         }
-        self.rows.insert(row, Held { count, values, deadline });
+        self.hold(row, Held { count, values, deadline });
         Ok(())
     }
 
     fn state_size(&self) -> (usize, usize) {
-        (self.rows.iter().map(|(row, held)| row_bytes(row) + row_bytes(&held.values) + 96).sum(), self.rows.len())
+        (self.bytes, self.rows.len())
+    }
+
+    fn never_saved(&mut self) {
+        self.changed.turn_off();
     }
 
     fn name(&self) -> &'static str {

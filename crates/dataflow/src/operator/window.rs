@@ -1,62 +1,303 @@
 //! Window functions over finite partitions.
 //!
-//! A change recomputes its partition (the value of any row may depend on every other), and what did
-//! not change cancels out; other partitions are not looked at.
+//! ```text
+//!   rows before   a b c d e f       - d: which rows have another value now?
+//!   felt before       ~ ~ ~         lag, lead, frames of neighbours: those around it
+//!   felt after        ~ ~           row_number, rank, running sums: those behind it (unless others
+//!   rows after    a b c e f         came in its place); shares of a whole: all
+//! ```
+//!
+//! A change is felt by some ranges of rows (`reach.rs`); their values are computed before and after
+//! it, and what stayed equal cancels out. All other rows are not looked at, so that the cost follows
+//! the output's change rather than the partition's size. Values outside a range are found by position.
+//!
+//! Aggregates over a whole partition, and over everything up to the current row, start from the
+//! partition's total, which is kept: taking the felt rows back out of it gives what stands before them.
+//! Other frames with an unbounded side, and GROUPS with an offset, are computed for the whole partition.
+
+mod partition;
+mod reach;
 
 use std::ops::Range;
 
+use rustc_hash::FxHashMap;
 use sql::plan::{AggregateExpr, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
 use sql::{Datum, Row, SqlError};
 
-use super::accumulator::Accumulator;
-use super::ordered::{Directions, SortedRow};
-use super::partitioned::{Partitioned, Rows};
-use super::{Operator, StepContext};
+use super::accumulator::{Accumulator, Use};
+use super::counted::Counted;
+use super::ordered::SortedRow;
+use super::partitioned::{PartitionDelta, Partitioned, Rows};
+use super::{OnError, Operator, StepContext};
 use crate::delta::{Delta, consolidate};
 use crate::state::{StateReader, StateWriter};
+
+use partition::Partition;
+use reach::Reach;
 
 /// Window expressions that share one PARTITION BY and ORDER BY.
 #[derive(Debug)]
 pub struct Window {
-    exprs: Vec<WindowExpr>,
+    columns: Vec<Column>,
     rows: Partitioned,
+    /// What is derived of partitions that have changed since the start.
+    derived: FxHashMap<Row, Derived>,
+}
+
+/// One window expression, and what a change means to it.
+#[derive(Debug)]
+struct Column {
+    expr: WindowExpr,
+    /// For functions that are aggregates.
+    aggregate: Option<AggregateExpr>,
+    reach: Reach,
+}
+
+/// Per partition what follows from its rows and would cost their number to find.
+#[derive(Debug)]
+struct Derived {
+    /// Per column, the aggregate of the whole partition, if the column starts from it.
+    totals: Vec<Option<Accumulator>>,
+    /// The different sort keys, if a column numbers them.
+    keys: Option<Counted<SortedRow>>,
+}
+
+/// Partitions of up to so many rows are looked through rather than remembered.
+const DERIVE_ANEW: u64 = 64;
+
+/// Ranges of rows, in order, apart from each other.
+type Ranges = Vec<Range<u64>>;
+
+impl Column {
+    fn new(expr: WindowExpr) -> Result<Self, SqlError> {
+        let aggregate = match expr.function {
+            WindowFunction::Aggregate(function) => Some(AggregateExpr {
+                function,
+                args: expr.args.clone(),
+                distinct: false,
+                order_by: vec![],
+                filter: expr.filter.clone(),
+                ty: expr.ty.clone(),
+            }),
+            _ => None,
+        };
+        let reach = Reach::of(&expr)?;
+        Ok(Column { expr, aggregate, reach })
+    }
+
+    /// Does the column start from the partition's total?
+    fn has_total(&self) -> bool {
+        self.aggregate.is_some() && matches!(self.reach, Reach::Whole | Reach::Behind { .. })
+    }
+}
+
+/// Is every row of the partition in the frame?
+fn is_whole(frame: &Frame, has_order: bool) -> bool {
+    let to_the_end = match frame.end {
+        FrameBound::UnboundedFollowing => true,
+        // Without an order all rows are peers.
+        FrameBound::CurrentRow => !has_order && frame.unit != FrameUnit::Rows,
+        _ => false,
+    };
+    let from_the_start = match frame.start {
+        FrameBound::UnboundedPreceding => true,
+        FrameBound::CurrentRow => !has_order && frame.unit != FrameUnit::Rows,
+        _ => false,
+    };
+    from_the_start && to_the_end
 }
 
 impl Window {
     /// `exprs` is not empty and all have the partition and order of the first.
-    pub fn new(exprs: Vec<WindowExpr>) -> Self {
+    pub fn new(exprs: Vec<WindowExpr>) -> Result<Self, SqlError> {
         let rows = Partitioned::new(exprs[0].partition_by.clone(), exprs[0].order_by.clone());
-        Window { exprs, rows }
+        let columns = exprs.into_iter().map(Column::new).collect::<Result<_, _>>()?;
+        Ok(Window { columns, rows, derived: FxHashMap::default() })
     }
 
-    fn shown(
-        &self,
-        partition: &Row,
-        sign: i64,
+    fn derive(&self, rows: Option<&Rows>, ctx: &mut StepContext<'_>) -> Result<Derived, SqlError> {
+        let mut totals = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let Some(aggregate) = column.aggregate.as_ref().filter(|_| column.has_total()) else {
+                totals.push(None);
+                continue;
+            };
+            let mut total = Accumulator::new(aggregate, Use::DERIVED);
+            for (sorted, count) in rows.into_iter().flat_map(Counted::iter) {
+                total.update(aggregate, &sorted.row, count as i64, ctx)?;
+            }
+            totals.push(Some(total));
+        }
+        let numbers_keys =
+            |c: &Column| c.expr.function == WindowFunction::DenseRank || c.expr.frame.unit == FrameUnit::Groups;
+        let wants_keys = self.columns.iter().any(numbers_keys);
+        let keys = wants_keys.then(|| {
+            let mut keys = Counted::default();
+            for (sorted, count) in rows.into_iter().flat_map(Counted::iter) {
+                keys.add(key_alone(sorted), count as i64);
+            }
+            keys
+        });
+        Ok(Derived { totals, keys })
+    }
+
+    fn change(
+        &mut self,
+        partition: Row,
+        deltas: PartitionDelta,
         ctx: &mut StepContext<'_>,
         out: &mut Vec<Delta>,
     ) -> Result<(), SqlError> {
-        let Some(held) = self.rows.get(partition) else { return Ok(()) };
-        let rows = Partition::new(held, &self.rows.directions);
-        let mut columns = Vec::with_capacity(self.exprs.len());
-        for expr in &self.exprs {
-            columns.push(rows.evaluate(expr, ctx)?);
+        self.report_failures(&deltas, ctx)?;
+        ctx.taking(-1);
+        let mut derived = match self.derived.remove(&partition) {
+            Some(derived) => derived,
+            None => self.derive(self.rows.get(&partition), ctx)?,
+        };
+        let whole = self.change_of_totals(&mut derived, &deltas, ctx)?;
+        let empty = Rows::default();
+        let rows = self.rows.get(&partition).unwrap_or(&empty);
+        let felt = self.felt(rows, &deltas, &whole, ctx)?;
+        self.show(rows, &felt, &mut derived, (-1, &whole), ctx, out)?;
+        if let Some(keys) = &mut derived.keys {
+            for (sorted, count) in &deltas {
+                keys.add(key_alone(sorted), *count);
+            }
         }
-        for (i, row) in rows.rows.iter().enumerate() {
-            let values = columns.iter().map(|column| column[i].clone());
-            out.push((row.row.iter().cloned().chain(values).collect(), sign));
+        self.rows.apply(&partition, deltas.clone());
+        if let Some(rows) = self.rows.get(&partition) {
+            let after = self.felt(rows, &deltas, &whole, ctx)?;
+            self.show(rows, &after, &mut derived, (1, &whole), ctx, out)?;
+            if rows.rows() > DERIVE_ANEW {
+                self.derived.insert(partition, derived);
+            }
         }
         Ok(())
     }
+
+    /// Rows whose arguments fail are reported once, when they come.
+    fn report_failures(&self, deltas: &PartitionDelta, ctx: &mut StepContext<'_>) -> Result<(), SqlError> {
+        if ctx.on_error == OnError::Fail {
+            return Ok(());
+        }
+        ctx.taking(1);
+        for (sorted, _) in deltas.iter().filter(|(_, count)| *count > 0) {
+            for column in &self.columns {
+                ctx.eval_all(&column.expr.args, &sorted.row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values over whole partitions before and after the change; their totals take the change in
+    /// here, those of running aggregates while their rows are shown.
+    fn change_of_totals(
+        &self,
+        derived: &mut Derived,
+        deltas: &PartitionDelta,
+        ctx: &mut StepContext<'_>,
+    ) -> Result<Vec<Option<(Datum, Datum)>>, SqlError> {
+        let mut changes = Vec::with_capacity(self.columns.len());
+        for (column, total) in self.columns.iter().zip(&mut derived.totals) {
+            let (Some(aggregate), Some(total), Reach::Whole) = (&column.aggregate, total, &column.reach) else {
+                changes.push(None);
+                continue;
+            };
+            let before = total.value(aggregate)?;
+            for (sorted, count) in deltas {
+                total.update(aggregate, &sorted.row, *count, ctx)?;
+            }
+            changes.push(Some((before, total.value(aggregate)?)));
+        }
+        Ok(changes)
+    }
+
+    /// The ranges of `rows` that feel the change, on either side of it.
+    fn felt(
+        &self,
+        rows: &Rows,
+        deltas: &PartitionDelta,
+        whole: &[Option<(Datum, Datum)>],
+        ctx: &mut StepContext<'_>,
+    ) -> Result<Ranges, SqlError> {
+        let change = reach::Change { rows, deltas, directions: &self.rows.directions };
+        let mut ranges = change.points();
+        for (column, whole) in self.columns.iter().zip(whole) {
+            match whole {
+                Some((before, after)) if before == after => {}
+                Some(_) => ranges.push(0..rows.rows()),
+                None => change.felt(&column.reach, ctx, &mut ranges)?,
+            }
+        }
+        let mut ranges = merged(ranges);
+        // Running totals are taken apart from the end.
+        if self.columns.iter().any(|column| matches!(column.reach, Reach::Behind { .. }))
+            && let Some(first) = ranges.first()
+        {
+            ranges = vec![first.start..rows.rows()];
+        }
+        Ok(ranges)
+    }
+
+    fn show(
+        &self,
+        rows: &Rows,
+        ranges: &Ranges,
+        derived: &mut Derived,
+        (sign, whole): (i64, &[Option<(Datum, Datum)>]),
+        ctx: &mut StepContext<'_>,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), SqlError> {
+        for range in ranges {
+            let view = Partition::new(rows, range.clone(), &self.rows.directions, derived.keys.as_ref());
+            let mut columns = Vec::with_capacity(self.columns.len());
+            for ((column, total), whole) in self.columns.iter().zip(&mut derived.totals).zip(whole) {
+                columns.push(match (&column.aggregate, total, whole) {
+                    (_, _, Some((before, after))) => {
+                        let value = if sign < 0 { before } else { after };
+                        vec![value.clone(); view.len()]
+                    }
+                    (Some(aggregate), Some(total), None) => {
+                        let by_row = column.expr.frame.unit == FrameUnit::Rows;
+                        view.running(aggregate, total, (sign, by_row), ctx)?
+                    }
+                    (Some(aggregate), None, None) => view.aggregated(aggregate, &column.expr.frame, ctx)?,
+                    (None, _, None) => view.evaluate(&column.expr, ctx)?,
+                });
+            }
+            for (i, row) in view.rows().enumerate() {
+                let values = columns.iter().map(|column| column[i].clone());
+                out.push((row.row.iter().cloned().chain(values).collect(), sign));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row's sort keys without the row, as a key of `Derived::keys`.
+fn key_alone(sorted: &SortedRow) -> SortedRow {
+    SortedRow { keys: sorted.keys.clone(), row: Row::from([]), directions: sorted.directions.clone() }
+}
+
+/// Sorted, without overlaps and empty ranges.
+fn merged(mut ranges: Ranges) -> Ranges {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|later, earlier| {
+        let touches = later.start <= earlier.end;
+        if touches {
+            earlier.end = earlier.end.max(later.end);
+        }
+        touches
+    });
+    ranges
 }
 
 impl Operator for Window {
     fn step(&mut self, inputs: &[&[Delta]], ctx: &mut StepContext<'_>, out: &mut Vec<Delta>) -> Result<(), SqlError> {
         let mut changes = Vec::new();
         for (partition, deltas) in self.rows.split(inputs[0], ctx)? {
-            self.shown(&partition, -1, ctx, &mut changes)?;
-            self.rows.apply(&partition, deltas);
-            self.shown(&partition, 1, ctx, &mut changes)?;
+            self.change(partition, deltas, ctx, &mut changes)?;
             consolidate(&mut changes);
             out.append(&mut changes);
         }
@@ -71,238 +312,15 @@ impl Operator for Window {
         self.rows.load(entry)
     }
 
+    fn never_saved(&mut self) {
+        self.rows.never_saved();
+    }
+
     fn state_size(&self) -> (usize, usize) {
         self.rows.state_size()
     }
 
     fn name(&self) -> &'static str {
         "Window"
-    }
-}
-
-/// One partition's rows in order, with the bounds of each row's peers.
-struct Partition<'a> {
-    rows: Vec<&'a SortedRow>,
-    /// For each row the range of rows with equal sort keys.
-    peers: Vec<Range<usize>>,
-    /// For each row, the number of its peer group.
-    groups: Vec<usize>,
-    directions: &'a Directions,
-}
-
-impl<'a> Partition<'a> {
-    fn new(held: &'a Rows, directions: &'a Directions) -> Self {
-        let rows: Vec<&SortedRow> =
-            held.iter().flat_map(|(row, count)| std::iter::repeat_n(row, (*count).max(0) as usize)).collect();
-        let mut peers = Vec::with_capacity(rows.len());
-        let mut groups = Vec::with_capacity(rows.len());
-        let (mut start, mut group) = (0, 0);
-        while start < rows.len() {
-            let same = rows[start..].iter().take_while(|r| directions.compare(&rows[start].keys, &r.keys).is_eq());
-            let end = start + same.count();
-            peers.extend(std::iter::repeat_n(start..end, end - start));
-            groups.extend(std::iter::repeat_n(group, end - start));
-            (start, group) = (end, group + 1);
-        }
-        Partition { rows, peers, groups, directions }
-    }
-
-    fn evaluate(&self, expr: &WindowExpr, ctx: &mut StepContext<'_>) -> Result<Vec<Datum>, SqlError> {
-        let n = self.rows.len();
-        let fraction = |top: usize, bottom: usize| Datum::Float(top as f64 / bottom as f64);
-        Ok(match expr.function {
-            WindowFunction::RowNumber => (1..=n as i64).map(Datum::Int).collect(),
-            WindowFunction::Rank => self.peers.iter().map(|p| Datum::Int(p.start as i64 + 1)).collect(),
-            WindowFunction::DenseRank => self.groups.iter().map(|g| Datum::Int(*g as i64 + 1)).collect(),
-            WindowFunction::PercentRank => {
-                self.peers.iter().map(|p| if n < 2 { Datum::Float(0.0) } else { fraction(p.start, n - 1) }).collect()
-            }
-            WindowFunction::CumeDist => self.peers.iter().map(|p| fraction(p.end, n)).collect(),
-            WindowFunction::Ntile => self.ntile(expr, ctx)?,
-            WindowFunction::Lag | WindowFunction::Lead => self.shifted(expr, ctx)?,
-            WindowFunction::FirstValue | WindowFunction::LastValue | WindowFunction::NthValue => {
-                self.picked(expr, ctx)?
-            }
-            WindowFunction::Aggregate(function) => {
-                let aggregate = AggregateExpr {
-                    function,
-                    args: expr.args.clone(),
-                    distinct: false,
-                    order_by: vec![],
-                    filter: expr.filter.clone(),
-                    ty: expr.ty.clone(),
-                };
-                self.aggregated(&aggregate, &expr.frame, ctx)?
-            }
-        })
-    }
-
-    fn arg(&self, expr: &WindowExpr, arg: usize, row: usize, ctx: &mut StepContext<'_>) -> Result<Datum, SqlError> {
-        match expr.args.get(arg) {
-            Some(arg) => Ok(ctx.eval(arg, &self.rows[row].row)?.unwrap_or(Datum::Null)),
-            None => Ok(Datum::Null),
-        }
-    }
-
-    fn ntile(&self, expr: &WindowExpr, ctx: &mut StepContext<'_>) -> Result<Vec<Datum>, SqlError> {
-        let n = self.rows.len();
-        if n == 0 {
-            return Ok(vec![]);
-        }
-        let buckets = match self.arg(expr, 0, 0, ctx)? {
-            Datum::Int(k) if k > 0 => k as usize,
-            Datum::Null => return Ok(vec![Datum::Null; n]),
-            _ => return Err(SqlError::new("22014", "argument of ntile must be greater than zero")),
-        };
-        let (size, extra) = (n / buckets, n % buckets);
-        let bucket = |i: usize| {
-            if i < extra * (size + 1) { i / (size + 1) } else { extra + (i - extra * (size + 1)) / size.max(1) }
-        };
-        Ok((0..n).map(|i| Datum::Int(bucket(i) as i64 + 1)).collect())
-    }
-
-    fn shifted(&self, expr: &WindowExpr, ctx: &mut StepContext<'_>) -> Result<Vec<Datum>, SqlError> {
-        let mut values = Vec::with_capacity(self.rows.len());
-        for i in 0..self.rows.len() {
-            let offset = match (expr.args.len() > 1).then(|| self.arg(expr, 1, i, ctx)).transpose()? {
-                None => 1,
-                Some(Datum::Int(n)) => n,
-                Some(_) => {
-                    values.push(Datum::Null);
-                    continue;
-                }
-            };
-            let offset = if expr.function == WindowFunction::Lag { offset.checked_neg() } else { Some(offset) };
-            let target = offset.and_then(|o| (i as i64).checked_add(o)).and_then(|t| usize::try_from(t).ok());
-            values.push(match target {
-                Some(t) if t < self.rows.len() => self.arg(expr, 0, t, ctx)?,
-                _ => self.arg(expr, 2, i, ctx)?,
-            });
-        }
-        Ok(values)
-    }
-
-    fn picked(&self, expr: &WindowExpr, ctx: &mut StepContext<'_>) -> Result<Vec<Datum>, SqlError> {
-        let mut values = Vec::with_capacity(self.rows.len());
-        for i in 0..self.rows.len() {
-            let frame = self.frame(&expr.frame, i, ctx)?;
-            let at = match expr.function {
-                WindowFunction::FirstValue => Some(frame.start),
-                WindowFunction::LastValue => frame.end.checked_sub(1),
-                _ => match self.arg(expr, 1, i, ctx)? {
-                    Datum::Int(n) if n > 0 => Some(frame.start + n as usize - 1),
-                    Datum::Null => None,
-                    _ => return Err(SqlError::new("22016", "argument of nth_value must be greater than zero")),
-                },
-            };
-            values.push(match at {
-                Some(at) if frame.contains(&at) => self.arg(expr, 0, at, ctx)?,
-                _ => Datum::Null,
-            });
-        }
-        Ok(values)
-    }
-
-    /// Frames of successive rows only move forward, so rows enter and leave an accumulator once.
-    fn aggregated(
-        &self,
-        aggregate: &AggregateExpr,
-        frame: &Frame,
-        ctx: &mut StepContext<'_>,
-    ) -> Result<Vec<Datum>, SqlError> {
-        let mut accumulator = Accumulator::new(aggregate, false);
-        let mut held = 0..0;
-        let mut values = Vec::with_capacity(self.rows.len());
-        for i in 0..self.rows.len() {
-            let wanted = self.frame(frame, i, ctx)?;
-            if wanted.start < held.start || wanted.end < held.end || wanted.start > held.end {
-                accumulator = Accumulator::new(aggregate, false);
-                held = wanted.start..wanted.start;
-            }
-            for at in held.end..wanted.end {
-                accumulator.update(aggregate, &self.rows[at].row, 1, ctx)?;
-            }
-            for at in held.start..wanted.start {
-                accumulator.update(aggregate, &self.rows[at].row, -1, ctx)?;
-            }
-            held = wanted;
-            values.push(accumulator.value(aggregate)?);
-        }
-        Ok(values)
-    }
-
-    fn frame(&self, frame: &Frame, row: usize, ctx: &mut StepContext<'_>) -> Result<Range<usize>, SqlError> {
-        let start = self.bound(frame, &frame.start, row, true, ctx)?;
-        let end = self.bound(frame, &frame.end, row, false, ctx)?;
-        Ok(start.min(end)..end)
-    }
-
-    /// The index of the first row inside (`is_start`) or after the frame.
-    fn bound(
-        &self,
-        frame: &Frame,
-        bound: &FrameBound,
-        row: usize,
-        is_start: bool,
-        ctx: &mut StepContext<'_>,
-    ) -> Result<usize, SqlError> {
-        let n = self.rows.len();
-        let (offset, forward) = match bound {
-            FrameBound::UnboundedPreceding => return Ok(0),
-            FrameBound::UnboundedFollowing => return Ok(n),
-            FrameBound::CurrentRow => {
-                let of_peers = frame.unit != FrameUnit::Rows;
-                return Ok(match (of_peers, is_start) {
-                    (true, true) => self.peers[row].start,
-                    (true, false) => self.peers[row].end,
-                    (false, true) => row,
-                    (false, false) => row + 1,
-                });
-            }
-            FrameBound::Preceding(offset) => (offset, false),
-            FrameBound::Following(offset) => (offset, true),
-        };
-        let offset = ctx.eval(offset, &self.rows[row].row)?.unwrap_or(Datum::Null);
-        if frame.unit == FrameUnit::Range {
-            return self.range_bound(&offset, forward, row, is_start);
-        }
-        let Datum::Int(offset) = offset else {
-            return Err(SqlError::new("22004", "frame offset must not be null"));
-        };
-        let offset =
-            usize::try_from(offset).map_err(|_| SqlError::new("22013", "frame offset must not be negative"))?;
-        if frame.unit == FrameUnit::Rows {
-            let at = if forward { row.saturating_add(offset) } else { row.saturating_sub(offset) };
-            let before_all = !forward && offset > row;
-            return Ok(if is_start {
-                at.min(n)
-            } else if before_all {
-                0
-            } else {
-                at.saturating_add(1).min(n)
-            });
-        }
-        let group = self.groups[row];
-        let wanted = if forward { group.checked_add(offset) } else { group.checked_sub(offset) };
-        Ok(match wanted {
-            Some(wanted) if is_start => self.groups.partition_point(|g| *g < wanted),
-            Some(wanted) => self.groups.partition_point(|g| *g <= wanted),
-            None if forward => n,
-            None => 0,
-        })
-    }
-
-    /// RANGE with an offset: by the value of the one sort key.
-    fn range_bound(&self, offset: &Datum, forward: bool, row: usize, is_start: bool) -> Result<usize, SqlError> {
-        let current = &self.rows[row].keys[0];
-        if current.is_null() {
-            return Ok(if is_start { self.peers[row].start } else { self.peers[row].end });
-        }
-        let limit = sql::functions::shift(current, offset, forward != self.directions.is_descending(0))?;
-        let limit = [limit];
-        Ok(self.rows.partition_point(|r| {
-            let order = self.directions.compare(&r.keys[..1], &limit);
-            if is_start { order.is_lt() } else { order.is_le() }
-        }))
     }
 }
