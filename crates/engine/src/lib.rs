@@ -41,9 +41,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime, SystemClock};
+use capture::Source;
 use changes::Hub;
 use store::{Store, StoreOptions};
 
+pub use capture::{HistoryLost, MirrorState, MirrorStatus, SourceOptions, SourceState, SourceStatus, Watched};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
@@ -65,6 +67,8 @@ pub struct Options {
     pub log_retention: LogRetention,
     /// Fail points and other commands that only tests should have.
     pub enable_test_commands: bool,
+    /// A MongoDB deployment whose changes are captured; then nothing else may write here.
+    pub source: Option<SourceOptions>,
 }
 
 impl Options {
@@ -76,6 +80,7 @@ impl Options {
             sync: SyncMode::default(),
             log_retention: LogRetention::default(),
             enable_test_commands: false,
+            source: None,
         }
     }
 }
@@ -98,6 +103,7 @@ struct Inner {
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
+    source: Option<Source>,
 }
 
 impl Headwater {
@@ -110,13 +116,18 @@ impl Headwater {
             clock: Arc::clone(&options.clock),
             ..StoreOptions::new(&options.dir)
         })?;
-        let hub = Hub::start(Arc::new(store.clone()));
+        let source = options.source.clone().map(|source| Source::start(store.clone(), source)).transpose();
+        let source = source.map_err(Error::unavailable)?;
+        let hub = match &source {
+            Some(source) => Hub::start(Arc::new(source.log())),
+            None => Hub::start(Arc::new(store.clone())),
+        };
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let inner =
-            Inner { options, store, hub, sessions, emptied: Default::default(), held: Default::default(), growth, sql };
+        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
+        let (emptied, held) = Default::default();
+        let inner = Inner { options, store, hub, sessions, emptied, held, growth, sql, source };
         Ok(Headwater { inner: Arc::new(inner) })
     }
 
@@ -124,8 +135,16 @@ impl Headwater {
     pub fn close(&self) {
         self.inner.sessions.end_all();
         self.inner.held.lock().clear();
+        if let Some(source) = &self.inner.source {
+            source.stop();
+        }
         self.inner.sql.close();
         self.inner.store.close();
+    }
+
+    /// The deployment that changes are captured from, if there is one.
+    pub fn source(&self) -> Option<&Source> {
+        self.inner.source.as_ref()
     }
 
     pub fn options(&self) -> &Options {

@@ -1,6 +1,7 @@
 //! Who needs pre-images: streams that show them, and everything that follows a collection.
 
 use ::sql::{Plan, Source};
+use capture::Source as Deployment;
 use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
@@ -42,16 +43,18 @@ pub(super) fn want_plan(store: &Store, plan: &Plan, on: bool) {
 }
 
 /// A stream's interest; each `true` wants its `false`.
-pub(super) fn want_stream(store: &Store, stream: &StreamDefinition, on: bool) {
-    if !stream.images.before_change {
-        return;
-    }
+pub(super) fn want_stream(store: &Store, source: Option<&Deployment>, stream: &StreamDefinition, on: bool) {
     let namespace = match &stream.scope {
         StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
         StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
         StreamScope::Cluster => Namespace::new("", ""),
     };
-    store.set_image_interest(&namespace, on);
+    if stream.images.before_change {
+        store.set_image_interest(&namespace, on);
+    }
+    if let Some(source) = source.filter(|_| stream.images.full_document) {
+        source.want_images(&namespace, on);
+    }
 }
 
 fn collections(plan: &Plan) -> Vec<Namespace> {

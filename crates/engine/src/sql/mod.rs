@@ -31,6 +31,7 @@ mod queries;
 mod runtime;
 mod session;
 mod settings;
+mod source;
 mod status;
 mod system;
 mod view_ddl;

@@ -46,7 +46,10 @@ impl SqlSession {
             return Err(SqlError::unsupported("AS OF TOKEN in a query")
                 .with_hint("Read a part of a stream with FROM CHANGE_STREAM('s') SINCE 'token' UP TO 'token'."));
         }
-        binding::query(query, &self.catalog(), types, self.bind_options())
+        let bound = binding::query(query, &self.catalog(), types, self.bind_options())
+            .map_err(|error| super::source::explain_missing(self.engine(), error))?;
+        super::source::check_plan(self.engine(), &bound.plan)?;
+        Ok(bound)
     }
 
     pub(super) fn query_context(&self, parameters: Vec<Datum>) -> QueryContext {

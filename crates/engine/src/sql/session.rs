@@ -12,7 +12,7 @@ use super::ddl::{self, Done, notice};
 use super::prepared::Prepared;
 use super::queries::Answer;
 use super::settings::Settings;
-use super::{CopySource, Description, Executed, Outcome, explain, objects, view_ddl};
+use super::{CopySource, Description, Executed, Outcome, explain, objects, source, view_ddl};
 use crate::Headwater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,7 +322,10 @@ impl SqlSession {
                 Statement::DropChangeStream { names, if_exists, cascade } => {
                     ddl::drop(&engine, &database, names, *if_exists, *cascade).await
                 }
-                Statement::CreateMaterializedView(create) => view_ddl::create(&engine, create, &text, catalog).await,
+                Statement::CreateMaterializedView(create) => {
+                    let catalog = source::mirror_for_view(&engine, create, catalog).await?;
+                    view_ddl::create(&engine, create, &text, catalog).await
+                }
                 Statement::DropView { names, if_exists, cascade, .. } => {
                     view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await
                 }

@@ -149,6 +149,7 @@ pub(super) async fn create(
     defined.views.remove(&(db.clone(), name.clone()));
     let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), ..catalog };
     let ViewPlan { plan, notices } = view_plan(create, &catalog)?;
+    super::source::check_plan(engine, &plan)?;
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
         refuse_dependents("replace", "materialized view", &name, &readers)?;
