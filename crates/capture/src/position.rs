@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   records "source":  'position'         -> {token, time, cluster}
+//!                      'beginning'        -> the time from which on everything was captured, 8
 //!                      'mirror' 0 db 0 c  -> MirrorRecord (mirror.rs)
 //! ```
 
@@ -13,6 +14,7 @@ use store::{Reader, WriteTxn};
 /// The record space of everything here.
 pub const SPACE: &str = "source";
 const POSITION: &[u8] = b"position";
+const BEGINNING: &[u8] = b"beginning";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Position {
@@ -42,6 +44,17 @@ impl Position {
         let token = token.to_buf();
         Ok(Some(Position { token, time: ClusterTime(time), cluster: cluster.to_owned() }))
     }
+}
+
+/// Nothing before this time was captured.
+pub fn save_beginning(txn: &mut WriteTxn, time: ClusterTime) {
+    txn.put_record(SPACE, BEGINNING, time.0.to_be_bytes().to_vec());
+}
+
+pub fn load_beginning(reader: &impl Reader) -> store::Result<Option<ClusterTime>> {
+    let Some(stored) = reader.get_record(SPACE, BEGINNING)? else { return Ok(None) };
+    let time = stored.as_ref().try_into().map_err(|_| damaged())?;
+    Ok(Some(ClusterTime(u64::from_be_bytes(time))))
 }
 
 pub fn decode(stored: Bytes) -> store::Result<DocBuf> {

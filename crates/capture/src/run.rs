@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::lost::begin_again;
 use crate::mirror;
 use crate::options::HistoryLost;
-use crate::position::Position;
+use crate::position::{Position, save_beginning};
 use crate::snapshot::{Chunk, apply_chunk, read_chunk};
 use crate::source::{LookUp, Shared};
 use crate::status::SourceState;
@@ -139,6 +139,13 @@ async fn answer(mut look_ups: mpsc::Receiver<LookUp>, upstream: watch::Receiver<
                 };
                 let _ = reply.send(found);
             }
+            LookUp::Present { reply } => {
+                let found = match connected {
+                    Ok(upstream) => upstream.present().await,
+                    Err(failure) => Err(failure),
+                };
+                let _ = reply.send(found);
+            }
             LookUp::Collection { namespace, reply } => {
                 let found = match connected {
                     Ok(upstream) => upstream.has_collection(&namespace).await,
@@ -182,8 +189,12 @@ async fn capture(
         skip(shared, from, &start, &reason).await?;
     } else if stored.is_none() {
         let position = start.clone();
-        let saved = shared.store.write(move |txn| apply(txn, Vec::new(), &position));
+        let saved = shared.store.write(move |txn| {
+            save_beginning(txn, position.time);
+            apply(txn, Vec::new(), &position)
+        });
         saved.await.map_err(|error| Failure::store(&error))?;
+        *shared.beginning.write() = Some(start.time);
     }
     {
         let mut status = shared.status.lock();
@@ -219,6 +230,7 @@ async fn connect(shared: &Shared, client: &mut Option<Client>) -> Result<Upstrea
     }
     let client = client.clone().expect("it was just made");
     let upstream = Upstream::identify(client).await?;
+    *shared.hello.write() = Some(Arc::clone(&upstream.identity.hello));
     let mut status = shared.status.lock();
     status.cluster.clone_from(&upstream.identity.cluster);
     status.version.clone_from(&upstream.identity.version);

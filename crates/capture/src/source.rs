@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::failure::Failure;
 use crate::mirror::{self, MirrorRecord, MirrorState};
 use crate::options::{SourceOptions, covers};
+use crate::position::load_beginning;
 use crate::run;
 use crate::status::{MirrorStatus, SourceState, SourceStatus};
 use crate::upstream::Primary;
@@ -48,12 +49,26 @@ pub(crate) struct Shared {
     /// the database, an empty database everything.
     pub images_wanted: RwLock<FxHashMap<Namespace, usize>>,
     pub look_ups: mpsc::Sender<LookUp>,
+    /// The deployment's answer to `hello`, once there was one.
+    pub hello: RwLock<Option<Arc<DocBuf>>>,
+    /// Nothing before this time was captured.
+    pub beginning: RwLock<Option<ClusterTime>>,
+    pub login: Login,
+}
+
+/// What the connection string says of getting in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Login {
+    credentials: bool,
+    tls: bool,
 }
 
 /// A question to the deployment.
 pub(crate) enum LookUp {
     /// The document as it is now.
     Document { namespace: Namespace, key: DocBuf, reply: oneshot::Sender<Result<Option<DocBuf>, Failure>> },
+    /// The time of the newest write.
+    Present { reply: oneshot::Sender<Result<ClusterTime, Failure>> },
     /// Is there such a collection?
     Collection { namespace: Namespace, reply: oneshot::Sender<Result<bool, Failure>> },
 }
@@ -71,8 +86,13 @@ impl Source {
     /// # Errors
     /// A sentence, if the connection string cannot be read or the store fails.
     pub fn start(store: Store, options: SourceOptions) -> Result<Self, String> {
-        mongodb::options::ConnectionString::parse(&options.uri)
+        let parsed = mongodb::options::ConnectionString::parse(&options.uri)
             .map_err(|error| format!("--source is no connection string: {error}"))?;
+        let login = Login {
+            credentials: parsed.credential.is_some(),
+            tls: matches!(parsed.tls, Some(mongodb::options::Tls::Enabled(_)))
+                || options.uri.starts_with("mongodb+srv"),
+        };
         let uncovered = options
             .mirrored
             .iter()
@@ -91,7 +111,12 @@ impl Source {
             primary: Primary::default(),
             images_wanted: RwLock::default(),
             look_ups,
+            hello: RwLock::default(),
+            beginning: RwLock::default(),
+            login,
         });
+        let begun = shared.store.snapshot().and_then(|snapshot| load_beginning(&snapshot));
+        *shared.beginning.write() = begun.map_err(|error| format!("the local store failed: {error}"))?;
         shared.declare_mirrors().map_err(|error| format!("the local store failed: {error}"))?;
         let (stop, stopped) = watch::channel(false);
         let failed = |error: std::io::Error| format!("cannot start a thread for the source: {error}");
@@ -118,6 +143,20 @@ impl Source {
 
     pub fn status(&self) -> SourceStatus {
         self.0.shared.status.lock().clone()
+    }
+
+    /// The deployment's answer to `hello`; `None` until it was reached.
+    pub fn hello(&self) -> Option<Arc<DocBuf>> {
+        self.0.shared.hello.read().clone()
+    }
+
+    /// Does the deployment want to know who asks?
+    pub fn asks_for_login(&self) -> bool {
+        self.0.shared.login.credentials
+    }
+
+    pub fn uses_tls(&self) -> bool {
+        self.0.shared.login.tls
     }
 
     /// Where clients' commands go: the primary or a router, once one is known.
@@ -152,13 +191,25 @@ impl Source {
         Ok(mirror::load(&snapshot, namespace)?.map(|record| record.state))
     }
 
+    /// The time of the deployment's newest write.
+    ///
+    /// # Errors
+    /// A sentence, if it does not answer.
+    pub async fn present(&self) -> Result<ClusterTime, String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(LookUp::Present { reply }, answer).await
+    }
+
     /// Does the deployment have such a collection (that is no view)?
     ///
     /// # Errors
     /// A sentence, if it does not answer.
     pub async fn exists(&self, namespace: &Namespace) -> Result<bool, String> {
         let (reply, answer) = oneshot::channel();
-        let question = LookUp::Collection { namespace: namespace.clone(), reply };
+        self.ask(LookUp::Collection { namespace: namespace.clone(), reply }, answer).await
+    }
+
+    async fn ask<T>(&self, question: LookUp, answer: oneshot::Receiver<Result<T, Failure>>) -> Result<T, String> {
         let silent = || "the source does not answer".to_owned();
         self.0.shared.look_ups.send(question).await.map_err(|_| silent())?;
         let answer = tokio::time::timeout(LOOK_UP_TIMEOUT, answer).await.map_err(|_| silent())?;
@@ -340,7 +391,8 @@ impl LogSource for CapturedLog {
     }
 
     fn removed_up_to(&self) -> Option<ClusterTime> {
-        self.0.store.removed_up_to()
+        let before = self.0.beginning.read().map(|beginning| ClusterTime(beginning.0.saturating_sub(1)));
+        self.0.store.removed_up_to().max(before)
     }
 
     fn read(&self, from: LogPosition, up_to: ClusterTime) -> Entries<'_> {

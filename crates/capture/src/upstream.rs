@@ -41,6 +41,8 @@ pub struct Identity {
     pub cluster: String,
     pub version: String,
     pub sharded: bool,
+    /// The answer to `hello`.
+    pub hello: Arc<DocBuf>,
     wire: i32,
 }
 
@@ -121,6 +123,7 @@ impl Upstream {
         let identity = Identity {
             cluster,
             sharded,
+            hello: Arc::new(from_bson(&hello)?),
             version: build.get_str("version").unwrap_or("unknown").to_owned(),
             wire: hello.get_i32("maxWireVersion").unwrap_or(0),
         };
@@ -176,6 +179,15 @@ impl Upstream {
         let command = doc! { "count": &*namespace.collection };
         let reply = self.run(&namespace.db, command, "counting a collection").await?;
         Ok(reply.get("n").and_then(Raw::as_whole).unwrap_or(0).max(0) as u64)
+    }
+
+    /// The time of the newest write.
+    pub async fn present(&self) -> Result<ClusterTime, Failure> {
+        let reply = self.run("admin", doc! { "ping": 1 }, "asking for the time").await?;
+        match reply.get("operationTime") {
+            Some(Raw::Timestamp(time)) => Ok(ClusterTime(time)),
+            _ => Err(Failure::reply("no operationTime")),
+        }
     }
 
     /// Is there a collection of that name which is no view?

@@ -41,11 +41,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime, SystemClock};
-use capture::Source;
 use changes::Hub;
 use store::{Store, StoreOptions};
 
-pub use capture::{HistoryLost, MirrorState, MirrorStatus, SourceOptions, SourceState, SourceStatus, Watched};
+pub use capture::{HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, Watched};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use sessions::Sessions;
