@@ -18,7 +18,7 @@ pub fn apply(txn: &mut WriteTxn, events: Vec<Captured>, position: &Position) -> 
         let entry = mirrors.apply(txn, captured)?;
         txn.append_captured(entry, Some(token));
     }
-    // One tick less: an event at the very time may still come, and must not find it taken.
+    // One tick less: should an event at the very time still come, it must not find it taken.
     txn.advance_time(base::ClusterTime(position.time.0.saturating_sub(1)));
     position.save(txn);
     Ok(())

@@ -12,7 +12,7 @@ use mongodb::Client;
 use mongodb::raw_batch_cursor::RawBatchCursor;
 use rustc_hash::FxHashMap;
 use store::{Namespace, Operation, Pending};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::apply::apply;
@@ -44,6 +44,10 @@ const WINDOW_ALARM_MS: i64 = 60 * 60 * 1000;
 const LOOK_UP_BATCH: usize = 1000;
 /// A reply of at least this size may have been cut by its size.
 const LARGE_REPLY: usize = 1024 * 1024;
+/// Questions of clients that are answered at the same time.
+const LOOK_UPS_AT_ONCE: usize = 64;
+/// How long a question waits for the first connection.
+const CONNECTING: Duration = Duration::from_secs(5);
 /// How long cursors may take to be closed when capturing ends.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -126,35 +130,51 @@ fn report(shared: &Shared, state: SourceState, problem: &str) {
     shared.tell();
 }
 
-/// Answers clients' look-ups, one after another.
+/// Answers questions to the deployment, some at a time.
 async fn answer(mut look_ups: mpsc::Receiver<LookUp>, upstream: watch::Receiver<Option<Upstream>>) {
+    let places = Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE));
     while let Some(look_up) = look_ups.recv().await {
-        let connected = upstream.borrow().clone();
-        let connected = connected.ok_or_else(|| Failure::Passing("the source is not connected".to_owned()));
-        match look_up {
-            LookUp::Document { namespace, key, reply } => {
-                let found = match connected {
-                    Ok(upstream) => look_up_one(&upstream, &namespace, &key).await,
-                    Err(failure) => Err(failure),
-                };
-                let _ = reply.send(found);
-            }
-            LookUp::Present { reply } => {
-                let found = match connected {
-                    Ok(upstream) => upstream.present().await,
-                    Err(failure) => Err(failure),
-                };
-                let _ = reply.send(found);
-            }
-            LookUp::Collection { namespace, reply } => {
-                let found = match connected {
-                    Ok(upstream) => upstream.has_collection(&namespace).await,
-                    Err(failure) => Err(failure),
-                };
-                let _ = reply.send(found);
-            }
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let upstream = upstream.clone();
+        tokio::spawn(async move {
+            answer_one(look_up, upstream).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer_one(look_up: LookUp, upstream: watch::Receiver<Option<Upstream>>) {
+    let upstream = connection(upstream).await;
+    match look_up {
+        LookUp::Document { namespace, key, reply } => {
+            let found = match upstream {
+                Ok(upstream) => look_up_one(&upstream, &namespace, &key).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(found);
+        }
+        LookUp::Present { reply } => {
+            let found = match upstream {
+                Ok(upstream) => upstream.present().await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(found);
+        }
+        LookUp::Collection { namespace, reply } => {
+            let found = match upstream {
+                Ok(upstream) => upstream.has_collection(&namespace).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(found);
         }
     }
+}
+
+/// The connection, which may only just be made.
+async fn connection(mut upstream: watch::Receiver<Option<Upstream>>) -> Result<Upstream, Failure> {
+    let made = tokio::time::timeout(CONNECTING, upstream.wait_for(Option::is_some)).await;
+    let made = made.ok().and_then(Result::ok).and_then(|upstream| upstream.clone());
+    made.ok_or_else(|| Failure::Passing("the source is not connected".to_owned()))
 }
 
 async fn look_up_one(upstream: &Upstream, namespace: &Namespace, key: &DocBuf) -> Result<Option<DocBuf>, Failure> {
@@ -190,11 +210,11 @@ async fn capture(
     } else if stored.is_none() {
         let position = start.clone();
         let saved = shared.store.write(move |txn| {
-            save_beginning(txn, position.time);
+            save_beginning(txn, position.time.next());
             apply(txn, Vec::new(), &position)
         });
         saved.await.map_err(|error| Failure::store(&error))?;
-        *shared.beginning.write() = Some(start.time);
+        *shared.beginning.write() = Some(start.time.next());
     }
     {
         let mut status = shared.status.lock();
@@ -205,6 +225,7 @@ async fn capture(
     }
     tracing::info!(cluster = ready.identity.cluster, version = ready.identity.version, "capturing changes");
     shared.tell();
+    let began = ResumeToken::parse(start.token.as_doc()).map_or(start.time, |token| token.cluster_time());
     let mut session = Session {
         shared,
         translator: Translator::new(ready.identity.has_recorded_images()),
@@ -215,6 +236,7 @@ async fn capture(
         in_flight: VecDeque::new(),
         written: Instant::now(),
         window_asked: None,
+        began,
     };
     session.reply(&first).await?;
     loop {
@@ -247,8 +269,7 @@ async fn skip(shared: &Shared, from: ClusterTime, start: &Position, reason: &str
     let as_events = shared.options.on_history_lost == HistoryLost::Resnapshot;
     let (position, reason) = (start.clone(), reason.to_owned());
     let written = shared.store.write(move |txn| {
-        let to = ClusterTime(position.time.0.saturating_sub(1));
-        let gap = gap(from, to, txn.now_ms(), &reason);
+        let gap = gap(from, position.time, txn.now_ms(), &reason);
         begin_again(txn, gap, &position, as_events)
     });
     written.await.map_err(|error| Failure::store(&error))?;
@@ -272,7 +293,9 @@ fn start_position(first: &[u8], upstream: &Upstream, resume: Option<&Position>) 
         return Ok(resume.clone());
     }
     let token = post_batch_token(first)?.ok_or_else(|| Failure::reply("a change stream without its token"))?;
-    let time = ResumeToken::parse(token.as_doc()).map_err(Failure::reply)?.cluster_time();
+    let begun = ResumeToken::parse(token.as_doc()).map_err(Failure::reply)?.cluster_time();
+    // Everything before the mark, which is now; nothing at its time has been read.
+    let time = ClusterTime(begun.0.saturating_sub(1));
     Ok(Position { token, time, cluster: upstream.identity.cluster.clone() })
 }
 
@@ -294,6 +317,8 @@ struct Session<'a> {
     /// When the position was last written down.
     written: Instant,
     window_asked: Option<Instant>,
+    /// The time of the token that the cursor was opened with.
+    began: ClusterTime,
 }
 
 impl Session<'_> {
@@ -367,7 +392,9 @@ impl Session<'_> {
     /// What a high-water mark promises: all before its time, and on a replica set, whose marks name
     /// what has been read, its time too.
     fn mark_time(&self, mark: &ResumeToken) -> ClusterTime {
-        let one = u64::from(self.upstream.identity.sharded);
+        // The mark that a cursor began with promises nothing of its own time: nothing was read yet.
+        let begun = mark.cluster_time() <= self.began;
+        let one = u64::from(begun || self.upstream.identity.sharded);
         ClusterTime(mark.cluster_time().0.saturating_sub(one))
     }
 

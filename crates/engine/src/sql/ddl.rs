@@ -6,7 +6,6 @@ use ::sql::parser::statement::{CreateChangeStream, Name, StartAt, StreamAction, 
 use ::sql::{Notice, Source, SqlError};
 use base::ClusterTime;
 use changes::ResumeToken;
-use store::Store;
 use views::definition::{DefinitionKind, StoredDefinition, definition_key};
 use views::runtime::store_error;
 use views::{Definitions, StreamDefinition, ViewDefinition};
@@ -77,7 +76,7 @@ pub(super) async fn create(
         defined.streams.remove(&(db.clone(), name.clone()));
     }
     interest::want_stream(store, engine.source(), &stream, true);
-    let started = start(store, create.options.start_at.as_ref()).await;
+    let started = start(engine, create.options.start_at.as_ref()).await;
     let saved = match started {
         Ok(start) => {
             stored.start = start;
@@ -101,11 +100,20 @@ pub(super) async fn create(
 }
 
 /// The time after which events belong to the stream.
-async fn start(store: &Store, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+async fn start(engine: &Headwater, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+    let store = engine.store();
     let oldest = store.oldest_time();
     let start = match at {
         // A write that changes nothing: what is committed after it knows of the stream's interest.
-        None | Some(StartAt::Now) => return store.write(|_| Ok(())).await.map(|done| done.time).map_err(store_error),
+        None | Some(StartAt::Now) => {
+            let applied = store.write(|_| Ok(())).await.map_err(store_error)?.time;
+            // What a source has acknowledged may not have been captured yet; it is the past all the same.
+            let present = match engine.source() {
+                Some(source) => source.present().await.unwrap_or(applied),
+                None => applied,
+            };
+            return Ok(present.max(applied));
+        }
         Some(StartAt::Earliest) => just_before(oldest),
         Some(StartAt::Token(data)) => {
             let token = ResumeToken::parse_data(data, Vec::new())
