@@ -7,6 +7,9 @@ use base::ClusterTime;
 
 use crate::translate::Captured;
 
+#[cfg(test)]
+mod tests;
+
 /// Events that wait, and how long they have to.
 #[derive(Debug, Default)]
 pub struct Assembler {

@@ -2,6 +2,9 @@
 
 use document::{Doc, DocBuf, Raw, RawDoc, Value};
 
+#[cfg(test)]
+mod tests;
+
 /// Applies `{updatedFields, removedFields, truncatedArrays, disambiguatedPaths?}`. A component of a
 /// path is an index where an array stands, and a name otherwise; `disambiguatedPaths` tells where
 /// dots belong to names.

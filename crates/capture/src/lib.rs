@@ -41,5 +41,5 @@ mod upstream;
 
 pub use mirror::MirrorState;
 pub use options::{HistoryLost, SourceOptions, Watched};
-pub use source::{CapturedLog, Source};
+pub use source::{CapturedLog, Source, is_captured};
 pub use status::{MirrorStatus, SourceState, SourceStatus};

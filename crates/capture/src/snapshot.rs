@@ -20,6 +20,9 @@ use crate::failure::Failure;
 use crate::mirror::{self, MirrorRecord, MirrorState};
 use crate::upstream::{Upstream, owned, reply_cursor, reply_documents, to_bson};
 
+#[cfg(test)]
+mod tests;
+
 /// Documents in a chunk at most; the server also ends it at 16 MB.
 const CHUNK_DOCUMENTS: i32 = 5_000;
 

@@ -116,7 +116,11 @@ impl Source {
             login,
         });
         let begun = shared.store.snapshot().and_then(|snapshot| load_beginning(&snapshot));
-        *shared.beginning.write() = begun.map_err(|error| format!("the local store failed: {error}"))?;
+        let begun = begun.map_err(|error| format!("the local store failed: {error}"))?;
+        if begun.is_none() && shared.store.applied() > ClusterTime::ZERO {
+            return Err("it holds an embedded database, not changes of a source; use another --data-dir".to_owned());
+        }
+        *shared.beginning.write() = begun;
         shared.declare_mirrors().map_err(|error| format!("the local store failed: {error}"))?;
         let (stop, stopped) = watch::channel(false);
         let failed = |error: std::io::Error| format!("cannot start a thread for the source: {error}");
@@ -368,6 +372,14 @@ fn declare(txn: &mut store::WriteTxn, namespace: &Namespace) -> store::Result<()
         txn.unlogged(|txn| txn.ensure_collection(namespace).map(|_| ()))?;
     }
     Ok(())
+}
+
+/// Does the store hold what was captured from a source?
+///
+/// # Errors
+/// The store's.
+pub fn is_captured(store: &Store) -> store::Result<bool> {
+    Ok(load_beginning(&store.snapshot()?)?.is_some())
 }
 
 /// The connection string as it may be shown.

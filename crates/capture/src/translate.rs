@@ -8,6 +8,9 @@ use changes::{Event, ResumeToken};
 use document::{DocBuf, DocWriter, Raw, RawDoc};
 use store::{CollectionKind, LogEntry, LogPosition, Namespace, Operation, PreImage, TxnInfo};
 
+#[cfg(test)]
+mod tests;
+
 /// An entry and the token from which a cursor goes on after it.
 #[derive(Clone, Debug)]
 pub struct Captured {

@@ -113,8 +113,13 @@ impl Headwater {
             sync: options.sync,
             log_retention: options.log_retention,
             clock: Arc::clone(&options.clock),
+            captured: options.source.is_some(),
             ..StoreOptions::new(&options.dir)
         })?;
+        if options.source.is_none() && capture::is_captured(&store)? {
+            let message = "it holds changes captured from a source; start with that --source";
+            return Err(Error::unavailable(message));
+        }
         let source = options.source.clone().map(|source| Source::start(store.clone(), source)).transpose();
         let source = source.map_err(Error::unavailable)?;
         let hub = match &source {
