@@ -8,6 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+// Buffers are made on one thread and dropped on another; the C library's heaps fragment under that and
+// kept three times what was in use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "headwater", version, about = "Reactive SQL on change streams, in one binary.")]
 struct Cli {

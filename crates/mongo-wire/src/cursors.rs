@@ -8,6 +8,7 @@
 //! - A cursor that fails, ends, or whose reader vanishes is gone, with everything it holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Uuid;
 use engine::{Cursor, Error, Result};
@@ -30,6 +31,8 @@ pub struct Owner {
     pub no_timeout: bool,
     /// It began with `$changeStream`; errors get that operation's labels.
     pub change_stream: bool,
+    /// What is left of the time that the operation was given.
+    pub time_left: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -155,6 +158,7 @@ impl CheckedOut {
         let mut entries = self.registry.cursors.entries.lock();
         if let Some(entry) = entries.get_mut(&self.id) {
             entry.cursor = self.cursor.take();
+            entry.owner.time_left = self.owner.time_left;
             entry.last_used_ms = now_ms;
         }
     }

@@ -186,6 +186,12 @@ pub enum TableFunction {
     JsonPathQuery,
     /// `(input timestamp, width, slide)` -> window_start, window_end: HOP; TUMBLE has slide = width.
     HopWindows,
+    /// An array's subscripts.
+    GenerateSubscripts,
+    /// `information_schema._pg_expandarray`: elements and their numbers, as JSON objects with x and n.
+    ExpandArray,
+    /// `pg_get_keywords()`.
+    Keywords,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::ClusterTime;
 use changes::token::ResumeToken;
 use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
+use document::DocBuf;
 use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
 use store::{Direction, Namespace, Reader as _};
 
@@ -12,6 +13,7 @@ use crate::build::missing;
 use crate::events::stream_row;
 use crate::runtime::{ViewRows, Views, store_error};
 use crate::scan::{ScanColumns, collection_row};
+use crate::source_filter::{SourceFilters, access_plan, source_filters};
 
 /// Input rows per step while reading.
 const CHUNK_ROWS: usize = 8192;
@@ -20,6 +22,11 @@ const CHUNK_ROWS: usize = 8192;
 pub trait SystemTables: Send + Sync {
     /// `schema` is `None` for unqualified names.
     fn relation(&self, db: &str, schema: Option<&str>, name: &str) -> Option<Relation>;
+
+    /// A relation's number (`regclass`) by its name.
+    fn number(&self, _db: &str, _name: &str) -> Option<i64> {
+        None
+    }
 
     /// All rows, with all columns of the relation.
     fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError>;
@@ -54,7 +61,14 @@ pub async fn query(
         if names.is_empty() { ViewRows { time: present, views: vec![] } } else { views.read(names, present).await? };
     let views = views.clone();
     let run = move || {
-        let mut reader = Reader { views: &views, system: &*system, db: &db, read: &read, snapshot: None };
+        let mut reader = Reader {
+            views: &views,
+            system: &*system,
+            db: &db,
+            read: &read,
+            snapshot: None,
+            filters: SourceFilters::default(),
+        };
         reader.run(&plan, &ctx)
     };
     tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
@@ -74,6 +88,8 @@ struct Reader<'a> {
     db: &'a str,
     read: &'a ViewRows,
     snapshot: Option<store::Snapshot>,
+    /// What the query asks of the documents of its collections.
+    filters: SourceFilters,
 }
 
 impl Reader<'_> {
@@ -82,6 +98,8 @@ impl Reader<'_> {
         let mut step =
             StepContext { time_zone: &ctx.time_zone, parameters: &ctx.parameters, ..StepContext::at(ctx.now_us) };
         let inputs: Vec<Input> = flow.inputs().cloned().collect();
+        let eval = EvalContext { now_us: ctx.now_us, parameters: &ctx.parameters, time_zone: &ctx.time_zone };
+        self.filters = source_filters(plan, &eval);
         let mut out = Vec::new();
         for (i, input) in inputs.iter().enumerate() {
             let mut feed = |rows: Vec<Delta>| {
@@ -113,7 +131,10 @@ impl Reader<'_> {
                 let bounds = (since.as_deref(), up_to.as_deref());
                 self.read_stream(db, name, bounds, &columns, ctx, feed)
             }
-            Source::Collection { db, name } => self.read_collection(db, name, &columns, feed),
+            Source::Collection { db, name } => {
+                let filter = self.filters.remove(input);
+                self.read_collection(db, name, &columns, filter.as_ref(), feed)
+            }
             Source::View { db, name } => {
                 let view = self.read.views.iter().find(|v| v.db == *db && v.name == *name);
                 let view = view.ok_or_else(|| missing("materialized view", name))?;
@@ -170,6 +191,7 @@ impl Reader<'_> {
         db: &str,
         name: &str,
         columns: &ScanColumns,
+        filter: Option<&DocBuf>,
         feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError> {
         let store = self.views.store();
@@ -181,7 +203,11 @@ impl Reader<'_> {
             return Ok(());
         };
         let mut rows = Vec::new();
-        for stored in snapshot.scan(collection.id, Direction::Forward) {
+        let candidates = match filter.and_then(|filter| access_plan(&collection, filter)) {
+            Some(plan) => plan.execute(snapshot),
+            None => snapshot.scan(collection.id, Direction::Forward),
+        };
+        for stored in candidates {
             let stored = stored.map_err(store_error)?;
             rows.push((collection_row(columns, &stored.document), 1));
             if rows.len() >= CHUNK_ROWS {

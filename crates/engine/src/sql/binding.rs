@@ -15,6 +15,8 @@ pub(super) struct Bound {
     /// Of the parameters, inferred where the client did not say.
     pub parameters: Vec<Type>,
     pub notices: Vec<Notice>,
+    /// What it sets in the session.
+    pub settings: Vec<binder::SetConfig>,
 }
 
 /// Binds a query; `types` are the parameter types that the client named.
@@ -26,7 +28,7 @@ pub(super) fn query(
 ) -> Result<Bound, SqlError> {
     let options = BindOptions { parameter_types: types.to_vec(), ..options };
     let bound = binder::bind_query(query, catalog, &options)?;
-    Ok(Bound { plan: bound.plan, parameters: bound.parameter_types, notices: bound.notices })
+    Ok(Bound { plan: bound.plan, parameters: bound.parameter_types, notices: bound.notices, settings: bound.settings })
 }
 
 /// A stream's FILTER, over the columns of streams.

@@ -19,6 +19,7 @@
 //! Read next: `session.rs`, `ddl.rs`, `queries.rs`, `feed.rs`, `system/mod.rs`, `status.rs`.
 
 mod binding;
+mod client_queries;
 mod cursors;
 mod ddl;
 mod definitions;
@@ -28,6 +29,7 @@ mod interest;
 mod objects;
 mod prepared;
 mod queries;
+mod read_after;
 mod runtime;
 mod session;
 mod settings;

@@ -41,6 +41,7 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
             let mut fields = text_fields(&["name", "on", "operation_types", "options", "filter"]);
             fields.push(Field::new("events", Type::Int8));
             fields.push(Field::new("created_at", Type::Timestamptz));
+            fields.push(Field::new("paused", Type::Bool));
             fields
         }
         ShowObjects::Views => {
@@ -81,6 +82,7 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                     stream.filter_text.as_deref().map_or(Datum::Null, text),
                     Datum::Int(counted.events as i64),
                     Datum::Timestamp(stream.created_ms.saturating_mul(1000)),
+                    Datum::Bool(stream.paused_at.is_some()),
                 ]
                 .into()
             };
@@ -160,6 +162,9 @@ pub(super) fn describe_stream(session: &SqlSession, name: &Name) -> Result<Outco
         properties.push(("filter", filter.clone()));
     }
     properties.push(("start", stream.start.to_string()));
+    if let Some(paused_at) = stream.paused_at {
+        properties.push(("paused at", paused_at.to_string()));
+    }
     let readers = definitions
         .readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name));
     for view in readers {

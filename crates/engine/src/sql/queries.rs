@@ -11,6 +11,7 @@ use views::names::SessionCatalog;
 use views::read::{QueryContext, QueryResult};
 
 use super::binding::{self, Bound};
+use super::client_queries;
 use super::feed::{Feed, feed_fields};
 use super::interest::PlanInterest;
 use super::session::SqlSession;
@@ -38,6 +39,7 @@ impl SqlSession {
             definitions: self.engine().sql().views.definitions(),
             collections: self.engine().store().catalog(),
             system: Arc::new(SystemCatalog::new(self.engine().clone(), self.identity())),
+            absent_collections: false,
         }
     }
 
@@ -45,6 +47,9 @@ impl SqlSession {
         if query.as_of.is_some() {
             return Err(SqlError::unsupported("AS OF TOKEN in a query")
                 .with_hint("Read a part of a stream with FROM CHANGE_STREAM('s') SINCE 'token' UP TO 'token'."));
+        }
+        if let Some(instead) = client_queries::instead_of(query)? {
+            return binding::query(&instead, &self.catalog(), types, self.bind_options());
         }
         let bound = binding::query(query, &self.catalog(), types, self.bind_options())
             .map_err(|error| super::source::explain_missing(self.engine(), error))?;
@@ -61,7 +66,11 @@ impl SqlSession {
         let views = &self.engine().sql().views;
         let system = Arc::new(SystemCatalog::new(self.engine().clone(), self.identity()));
         let ctx = self.query_context(parameters);
-        self.within_timeout(views::read::query(views, system, self.database().to_owned(), plan, ctx)).await
+        self.within_timeout(async {
+            self.await_read_after().await?;
+            views::read::query(views, system, self.database().to_owned(), plan, ctx).await
+        })
+        .await
     }
 
     /// Answers a query: rows, or with EMIT CHANGES a feed.
@@ -129,6 +138,7 @@ impl SqlSession {
         types: &[Option<Type>],
         notices: &mut Vec<Notice>,
     ) -> Result<Feed, SqlError> {
+        self.within_timeout(self.await_read_after()).await?;
         match self.followed(subscribe, types)? {
             Followed::View { db, name, .. } => {
                 let views = &self.engine().sql().views;

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use ::sql::binder::{BindOptions, Session};
+use ::sql::binder::{BindOptions, Session, SetConfig};
 use ::sql::parser::Statement;
-use ::sql::parser::statement::{DiscardTarget, Rows as RowsStatement, Transaction};
+use ::sql::parser::statement::{DiscardTarget, Query, Rows as RowsStatement, Transaction};
 use ::sql::{Datum, Field, Notice, SqlError, Type};
 
 use super::cursors::Cursors;
@@ -12,7 +12,7 @@ use super::ddl::{self, Done, notice};
 use super::prepared::Prepared;
 use super::queries::Answer;
 use super::settings::Settings;
-use super::{CopySource, Description, Executed, Outcome, explain, objects, source, view_ddl};
+use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, source, view_ddl};
 use crate::Headwater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,11 @@ impl SqlSession {
         self.settings.reported()
     }
 
+    /// The columns of an open cursor.
+    pub fn cursor_fields(&self, name: &str) -> Option<Vec<Field>> {
+        self.cursors.fields(name).ok()
+    }
+
     pub fn time_zone(&self) -> &str {
         self.settings.get("timezone").unwrap_or("UTC")
     }
@@ -156,6 +161,14 @@ impl SqlSession {
             Some(limit) => tokio::time::timeout(limit, read)
                 .await
                 .unwrap_or_else(|_| Err(SqlError::new("57014", "canceling statement due to statement timeout"))),
+        }
+    }
+
+    /// Waits until the server has reached what `headwater.read_after` names.
+    pub(super) async fn await_read_after(&self) -> Result<(), SqlError> {
+        match self.settings.get(read_after::SETTING).unwrap_or_default() {
+            "" => Ok(()),
+            text => read_after::wait(&self.engine, read_after::parse(text)?).await,
         }
     }
 
@@ -242,7 +255,11 @@ impl SqlSession {
         notices: &mut Vec<Notice>,
     ) -> Result<Outcome, SqlError> {
         match statement {
-            Statement::Query(query) => Ok(outcome_of(self.answer_query(query, parameters, types, notices).await?)),
+            Statement::Query(query) => {
+                let answer = self.answer_query(query, parameters, types, notices).await?;
+                self.set_configs(query, types)?;
+                Ok(outcome_of(answer))
+            }
             Statement::Subscribe(subscribe) => {
                 Ok(Outcome::Stream { feed: self.subscribe(subscribe, parameters, types, notices).await? })
             }
@@ -295,7 +312,13 @@ impl SqlSession {
                 self.prepared.deallocate(name.as_deref())?;
                 Ok(Outcome::command(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" }))
             }
-            Statement::Listen { .. } => Err(no_notifications("LISTEN")),
+            // Connection pools and frameworks listen as they start; without NOTIFY nothing is missed.
+            Statement::Listen { channel } => {
+                let mut told = notice(format!("channel \"{channel}\" stays silent: there is no NOTIFY here"));
+                told.hint = Some("Use SUBSCRIBE to hear of changes.".to_owned());
+                notices.push(told);
+                Ok(Outcome::command("LISTEN"))
+            }
             Statement::Notify { .. } => Err(no_notifications("NOTIFY")),
             // Clients send it to be sure that nothing is left from before.
             Statement::Unlisten { .. } => Ok(Outcome::command("UNLISTEN")),
@@ -323,8 +346,10 @@ impl SqlSession {
                     ddl::drop(&engine, &database, names, *if_exists, *cascade).await
                 }
                 Statement::CreateMaterializedView(create) => {
-                    let catalog = source::mirror_for_view(&engine, create, catalog).await?;
-                    view_ddl::create(&engine, create, &text, catalog).await
+                    let (catalog, mut notices) = source::mirror_for_view(&engine, create, catalog).await?;
+                    let done = view_ddl::create(&engine, create, &text, catalog).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
                 }
                 Statement::DropView { names, if_exists, cascade, .. } => {
                     view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await
@@ -353,6 +378,19 @@ impl SqlSession {
         }
         self.settings.set(name, values, local)?;
         Ok(Outcome::command("SET"))
+    }
+
+    /// What the `set_config` calls of a query that ran leave behind.
+    fn set_configs(&mut self, query: &Query, types: &[Option<Type>]) -> Result<(), SqlError> {
+        if !query.text.to_ascii_lowercase().contains("set_config") {
+            return Ok(());
+        }
+        for SetConfig { name, value, local } in self.bind(query, types)?.settings {
+            if !local || self.status != TransactionStatus::Idle {
+                self.settings.set(&name, Some(&[value]), local)?;
+            }
+        }
+        Ok(())
     }
 
     fn discard(&mut self, target: DiscardTarget) -> Result<Outcome, SqlError> {

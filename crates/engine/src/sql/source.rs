@@ -60,36 +60,28 @@ pub(super) async fn resnapshot(engine: &Headwater, stream: &StreamDefinition) ->
     Ok(())
 }
 
-/// Mirrors the collections that a view's query names, and returns the catalogue that has them.
+/// Mirrors the collections that a view's query names, and returns the catalogue that has them. What
+/// does not exist at the source is mirrored too, and said.
 pub(super) async fn mirror_for_view(
     engine: &Headwater,
     create: &CreateView,
     mut catalog: SessionCatalog,
-) -> Result<SessionCatalog, SqlError> {
-    let Some(source) = engine.source() else { return Ok(catalog) };
+) -> Result<(SessionCatalog, Vec<Notice>), SqlError> {
+    let mut notices = Vec::new();
+    let Some(source) = engine.source() else { return Ok((catalog, notices)) };
+    let failed = |problem| SqlError::new("58000", problem);
     for _ in 0..MIRRORS_PER_VIEW {
-        let wanted = match view_ddl::view_plan(create, &catalog) {
-            Ok(bound) => not_complete(source, &bound.plan)?,
-            Err(error) => missing_relation(&error, &catalog.database),
-        };
-        let Some(namespace) = wanted else { return Ok(catalog) };
-        if !source.exists(&namespace).await.map_err(|problem| SqlError::new("58000", problem))? {
-            return Ok(catalog);
+        let absent = SessionCatalog { absent_collections: true, ..catalog.clone() };
+        // What is wrong with the query is said where the view is made.
+        let Ok(bound) = view_ddl::view_plan(create, &absent) else { break };
+        let Some(namespace) = not_complete(source, &bound.plan)? else { break };
+        if !source.exists(&namespace).await.map_err(failed)? {
+            notices.push(notice(format!("collection \"{namespace}\" does not exist at the source yet")));
         }
-        source.mirror(&namespace).await.map_err(|problem| SqlError::new("58000", problem))?;
+        source.mirror(&namespace).await.map_err(failed)?;
         catalog.collections = engine.store().catalog();
     }
-    Ok(catalog)
-}
-
-/// The relation that an error says does not exist.
-fn missing_relation(error: &SqlError, database: &str) -> Option<Namespace> {
-    if error.code != "42P01" {
-        return None;
-    }
-    let name = error.message.strip_prefix("relation \"")?.strip_suffix("\" does not exist")?;
-    let (db, name) = name.split_once('.').filter(|(db, _)| *db != "public").unwrap_or((database, name));
-    Some(Namespace::new(db, name.strip_prefix("public.").unwrap_or(name)))
+    Ok((catalog, notices))
 }
 
 /// Says of a name that is nothing here that it may be a collection of the source.

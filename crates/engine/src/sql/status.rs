@@ -95,7 +95,7 @@ impl Headwater {
                 name: stream.name.clone(),
                 on: scope_text(&stream.scope),
                 filter: stream.filter_text.clone(),
-                paused: stream.paused,
+                paused: stream.paused_at.is_some(),
                 events: counted.events,
                 last_event_ms: counted.last_event_ms,
             }

@@ -30,6 +30,9 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
         return Err(SqlError::new("42P02", "there is no parameter $1")
             .with_hint("A materialized view's query cannot have parameters."));
     }
+    if !bound.settings.is_empty() {
+        return Err(SqlError::unsupported("set_config in a materialized view"));
+    }
     let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
     Ok(ViewPlan { plan, notices: bound.notices })
@@ -147,9 +150,10 @@ pub(super) async fn create(
     }
     check_options(&create.options)?;
     defined.views.remove(&(db.clone(), name.clone()));
-    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), ..catalog };
-    let ViewPlan { plan, notices } = view_plan(create, &catalog)?;
+    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
+    let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
     super::source::check_plan(engine, &plan)?;
+    notices.extend(absent(&plan, &catalog));
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
         refuse_dependents("replace", "materialized view", &name, &readers)?;
@@ -164,7 +168,7 @@ pub(super) async fn create(
         id: 0,
         start: base::ClusterTime::ZERO,
         created_ms: engine.clock().now_ms(),
-        paused: false,
+        paused_at: None,
     };
     // Before anything is read: what changes from now on comes with its pre-image.
     interest::want_plan(engine.store(), &plan, true);
@@ -188,6 +192,17 @@ pub(super) async fn create(
     defined.views.insert((db, name), definition);
     sql.views.set_definitions(defined);
     Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices })
+}
+
+/// A notice for each collection that is read before it exists.
+fn absent(plan: &Plan, catalog: &SessionCatalog) -> Vec<Notice> {
+    let of_source = |source| match source {
+        Source::Collection { db, name } if catalog.collections.find(&db, &name).is_none() => {
+            Some(notice(format!("collection \"{db}.{name}\" does not exist yet; it is empty until it does")))
+        }
+        _ => None,
+    };
+    plan.sources().into_iter().filter_map(of_source).collect()
 }
 
 /// Stops a view and forgets it, on disk too.

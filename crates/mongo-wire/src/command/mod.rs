@@ -238,7 +238,8 @@ async fn run_checked(
         Err(error) if error.code() == HANG_UP => Outcome::HangUp,
         Err(error) => {
             let labels = labels(&request, error.code());
-            Outcome::Reply { body: reply::error(&error, &labels, now), ok: false }
+            let unsatisfiable = request.generic.write_concern.unsatisfiable.as_ref().filter(|_| spec.writes);
+            Outcome::Reply { body: reply::failed(&error, &labels, now, unsatisfiable), ok: false }
         }
     }
 }

@@ -104,6 +104,10 @@ impl SystemTables for SystemCatalog {
         Some(Relation { source, columns, open: None, key: Vec::new() })
     }
 
+    fn number(&self, db: &str, name: &str) -> Option<i64> {
+        objects::Objects::of(&self.engine, &self.identity, db).number(name)
+    }
+
     fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError> {
         if schema == "headwater" {
             let columns = tables::columns(name).ok_or_else(|| views::build::missing("relation", name))?;

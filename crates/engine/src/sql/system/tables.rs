@@ -31,6 +31,7 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_event_at", Type::Timestamptz),
             ("created_at", Type::Timestamptz),
             ("statement", Type::Text),
+            ("paused", Type::Bool),
         ]),
         "views" | "event_processor_status" => of(&[
             ("database", Type::Text),
@@ -192,6 +193,7 @@ fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec
         ("events", int(events as i64)),
         ("last_event_at", time(last_event_ms)),
         ("created_at", time(stream.created_ms)),
+        ("paused", Datum::Bool(stream.paused_at.is_some())),
         ("statement", text(&stream.statement)),
     ]
 }
