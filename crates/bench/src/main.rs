@@ -21,6 +21,7 @@
 // Figures are this program's output.
 #![allow(clippy::print_stdout)]
 
+mod capture;
 mod dataflow;
 mod figures;
 mod images;
@@ -39,8 +40,8 @@ use std::process::ExitCode;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 9] =
-    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "recovery"];
+const SCENARIOS: [&str; 10] =
+    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "recovery", "capture"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -68,6 +69,7 @@ async fn run(name: &str) -> Result {
         "view" => view::run().await,
         "dataflow" => dataflow::run(),
         "recovery" => recovery::run().await,
+        "capture" => capture::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }
 }
