@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ClusterTime;
-use document::{Doc, DocBuf, Raw, RawDoc, Value};
+use document::{Doc, DocBuf, Raw, RawDoc};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{ClientOptions, ServerAddress};
@@ -281,6 +281,6 @@ pub fn reply_cursor(reply: &[u8]) -> Result<RawDoc<'_>, Failure> {
 /// `{_id: value}` as the driver's value.
 pub fn id_to_bson(key: &DocBuf) -> Result<Option<Bson>, Failure> {
     let Some(id) = key.get("_id") else { return Ok(None) };
-    let wrapped = Doc(vec![("id".to_owned(), Value::from(id.to_value()))]).to_buf();
+    let wrapped = Doc(vec![("id".to_owned(), id.to_value())]).to_buf();
     Ok(to_bson(&wrapped)?.remove("id"))
 }
