@@ -56,12 +56,12 @@ async fn throughput() -> Result {
         read.next().await.ok_or("the change stream ended")??;
     }
     let reading = begun.elapsed();
-    report_rate("capture: the driver alone reads the events", EVENTS, reading, "events");
+    report_rate("capture: the driver alone reads the events", EVENTS, reading, "events/s");
     let begun = Instant::now();
     let server = attached(here.path(), &source)?;
     captured(&server, EVENTS).await?;
     let capturing = begun.elapsed();
-    report_rate("capture: captured into the log, start included", EVENTS, capturing, "events");
+    report_rate("capture: captured into the log, start included", EVENTS, capturing, "events/s");
     report("capture: resident after it", server.resident_mb()?, "MB");
     Ok(())
 }
