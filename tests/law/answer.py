@@ -5,6 +5,7 @@ import json
 import psycopg
 
 JSON_TYPES = (114, 3802)
+FLOATS = (700, 701)
 
 
 class Failed:
@@ -18,13 +19,15 @@ class Failed:
         return f"error {self.code}: {self.message}"
 
 
-def ask(connection, query):
-    """Runs a query: its sorted rows with the columns' types first, or how it failed."""
+def ask(connection, query, first_types=()):
+    """Runs a query: its sorted rows with the columns' types first, or how it failed. A subscription's
+    rows begin with columns of their own, of `first_types`."""
     try:
         cursor = connection.execute(query)
     except psycopg.Error as error:
         return Failed(error)
     result = cursor.pgresult
+    assert tuple(result.ftype(column) for column in range(len(first_types))) == tuple(first_types)
     types = [result.ftype(column) for column in range(result.nfields)]
     rows = [tuple(spelled(result.get_value(row, column), ty) for column, ty in enumerate(types)) for row in range(result.ntuples)]
     return [tuple(types), *sorted(rows, key=repr)]
@@ -37,7 +40,8 @@ def spelled(value, ty):
     value = value.decode()
     if ty in JSON_TYPES:
         return json.dumps(json.loads(value, parse_float=str, parse_int=str), sort_keys=True, ensure_ascii=False)
-    return value
+    # Which of two equal zeros stands for both is not said.
+    return "0" if ty in FLOATS and value == "-0" else value
 
 
 def describe(answer, limit=12):

@@ -1,5 +1,6 @@
 """One seed's case: a history, queries, and the comparison of the three answers."""
 
+import collections
 import copy
 import itertools
 import random
@@ -124,6 +125,10 @@ class Case:
         # Queries that may fail for some rows.
         self.unsafe = set()
         self.database = None
+        # Tokens of earlier moments, with PostgreSQL's answers then.
+        self.past = []
+        # Per view: the session of its subscription, and the rows that its deltas have added up to.
+        self.followed = {}
         self.dialect = "ours"
         self.done = 0
 
@@ -156,8 +161,11 @@ class Case:
         """The collections, the stream, and PostgreSQL's tables of the same names."""
         self.database = database
         self.dead, self.views, self.refused, self.done = set(self.dead), set(), {}, 0
+        self.past, self.followed = [], {}
         for name in history.COLLECTIONS:
-            sides.client[database].create_collection(name)
+            # With pre-images, so that earlier moments can be read.
+            sides.client[database].create_collection(name, changeStreamPreAndPostImages={"enabled": True})
+        sides.ours(database).execute(f"CREATE CHANGE STREAM everything ON DATABASE {database}")
         sides.ours(database).execute(
             "CREATE CHANGE STREAM s ON a WITH (full_document = 'updateLookup', full_document_before_change = 'whenAvailable')")
         tables = [f"CREATE TABLE {name} (_id jsonb, document jsonb)" for name in history.COLLECTIONS]
@@ -166,7 +174,7 @@ class Case:
         self.create_views(sides)
 
     def close(self, sides):
-        sides.ours(self.database).execute("DROP CHANGE STREAM s CASCADE")
+        sides.ours(self.database).execute("DROP CHANGE STREAM s, everything CASCADE")
         for index in self.views:
             sides.ours(self.database).execute(f"DROP MATERIALIZED VIEW IF EXISTS v{index} CASCADE")
         sides.leave(self.database)
@@ -203,15 +211,51 @@ class Case:
         insert(postgres, "s", [tuple(None if value is None else value.decode() for value in row) for row in rows])
 
     def compare(self, sides):
-        """The verdict on each query at this moment."""
+        """The verdict on each query at this moment, and at the end on the moments before."""
         self.load(sides)
+        token = sides.ours(self.database).execute("SELECT max(change_id) FROM CHANGE_STREAM('everything')").fetchone()[0]
+        answers = {}
         for index, query in enumerate(self.queries):
             if index in self.dead or self.done < self.created[index] or not self.reads(query).isdisjoint(self.refused):
                 continue
             expected = ask(sides.postgres, query.render("postgres"))
             fresh = ask(sides.ours(self.database), query.render(self.dialect))
             view = ask(sides.ours(self.database), f"SELECT * FROM v{index}") if index in self.views else self.refused.get(index)
+            answers[index] = expected
             yield index, verdict(expected, fresh, view, self.rule(index))
+            if isinstance(view, list) and self.follow(sides, index) != view[1:]:
+                yield index, Verdict("DIFFERS", "the sum of the subscription's deltas differs", [("view", view), ("deltas", [view[0], *self.follow(sides, index)])])
+        if self.done == self.moments[-1] and not self.pauses():
+            yield from self.compare_past(sides)
+        self.past.append((token, answers))
+
+    def follow(self, sides, index):
+        """What the deltas of a subscription to the view add up to; it begins anew after a crash."""
+        session = sides.ours(self.database)
+        if self.followed.get(index, (None,))[0] is not session:
+            ask(session, f"DECLARE f{index} CURSOR WITH HOLD FOR SUBSCRIBE v{index}")
+            self.followed[index] = (session, collections.Counter())
+        rows = self.followed[index][1]
+        for _, diff, *row in ask(session, f"FETCH ALL FROM f{index}", (25, 20))[1:]:
+            rows[tuple(row)] += int(diff)
+        assert all(count >= 0 for count in rows.values()), f"seed {self.seed}: the deltas of v{index} take away what is not there"
+        return sorted(rows.elements(), key=repr)
+
+    def pauses(self):
+        return any(write[0] in ("PAUSE", "RESUME") for step in self.steps for write in step)
+
+    def compare_past(self, sides):
+        """What was asked at earlier moments, asked AS OF their tokens."""
+        for token, answers in self.past:
+            for index, expected in answers.items():
+                if token is None or index in self.dead or isinstance(expected, Failed):
+                    continue
+                query = f"{self.queries[index].render(self.dialect)} AS OF TOKEN '{token}'"
+                then = ask(sides.ours(self.database), query)
+                if then == expected:
+                    yield index, Verdict("agree as of a token")
+                elif self.rule(index) == "safe" or not isinstance(then, Failed):
+                    yield index, Verdict("DIFFERS", "the query as of an earlier token differs", [("PostgreSQL", expected), ("as of the token", then)])
 
     def rule(self, index):
         """How failures count: alike on both sides, on either, or never."""

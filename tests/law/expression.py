@@ -89,7 +89,11 @@ class Expressions:
         forms = ["({int} + {int})", "({int} - {int})", "abs({int})", "({int} % NULLIF({int}, 0))", "({int} / NULLIF({int}, 0))", "length({text})",
                  "({bool})::int", "extract(year FROM {time})::int", "extract(dow FROM {time})::int", "position({text} IN {text})", "(-{int})",
                  "jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN '[1]'::jsonb END)", "mod(round({numeric}), 7)::int", "ascii({text})",
-                 "date_part('hour', {time})::int", "octet_length({text})", "sign({numeric})::int", "cardinality(string_to_array({text}, ' '))"]
+                 "date_part('hour', {time})::int", "octet_length({text})", "sign({numeric})::int", "cardinality(string_to_array({text}, ' '))",
+                 "gcd({int}, 6)", "({int} & 5)", "({int} | 2)", "({int} # 3)", "width_bucket({int}, 0, 10, 4)", "char_length({text})",
+                 "extract(week FROM {time})::int", "extract(doy FROM {time})::int", "(({time})::date - '2024-01-01'::date)",
+                 "array_position(ARRAY[1, 2, {int}], 2)", "(ARRAY[{int}, {int}, 7])[2]", "array_length(ARRAY[{int}, 1], 1)", "num_nulls({int}, {text}, {json})",
+                 "scale({numeric})", "bit_length({text})", "extract(isodow FROM {time})::int", "cardinality((string_to_array({text}, ' '))[2:])"]
         if self.unsafe:
             forms += ["({text})::int", "({int} / {int})", "({int} % {int})", "({int} * 1000000000)", "({json})::int"] * 2
         return self.pick("int", forms, scope, depth)
@@ -98,7 +102,9 @@ class Expressions:
         forms = ["({numeric} + {numeric})", "({numeric} - {numeric})", "({numeric} * {numeric})", "round({numeric}, 1)", "round({numeric})", "floor({numeric})",
                  "ceil({numeric})", "trunc({numeric}, 1)", "abs({numeric})", "({int})::numeric", "({numeric} / NULLIF({int}, 0))", "mod({numeric}, 3)",
                  "extract(epoch FROM {time})", "({int} * {numeric})", "({numeric} % NULLIF({numeric}, 0))", "({numeric})::numeric(38, 2)", "(-{numeric})",
-                 "extract(epoch FROM {time} - {time})", "div({numeric}, 3)", "power({int}, 2)::numeric", "sqrt(abs({numeric}))"]
+                 "extract(epoch FROM {time} - {time})", "div({numeric}, 3)", "ln(abs({numeric}) + 1)", "exp(mod({numeric}, 3))", "log(abs({numeric}) + 1)", "power(abs({numeric}) + 1, 0.5)",
+                 "round({numeric}, -1)", "trim_scale({numeric})", "cbrt({int})::numeric(12, 4)", "extract(second FROM {time})", "sign({numeric})",
+                 "extract(epoch FROM ({time} - {time}))", "to_number(({int})::text, '99')", "power({int}, 2)::numeric", "sqrt(abs({numeric}))"]
         if self.unsafe:
             forms += ["({text})::numeric", "({numeric} / {numeric})", "({json})::numeric"] * 2
         return self.pick("numeric", forms, scope, depth)
@@ -116,7 +122,14 @@ class Expressions:
                  "rpad({text}, 3)", "repeat({text}, 2)", "substring({text} FROM 2)", "({float})::text", "overlay({text} placing 'zz' from 1)",
                  "regexp_replace({text}, '[ab]+', '<\\&>', 'g')", "format('%s/%s', {text}, {int})", "({text} || {int})", "quote_literal({text})",
                  "chr(65 + abs({int}) % 20)", "strpos({text}, 'a')::text", "to_char({numeric}, 'FM9990.00')", "array_to_string(string_to_array({text}, ' '), '+')",
-                 "left({text}, 2)::char(3)::text", "({time})::date::text", "starts_with({text}, 'a')::text", "btrim({text}, 'ax')", "ltrim({text})"]
+                 "left({text}, 2)::char(3)::text", "({time})::date::text", "starts_with({text}, 'a')::text", "btrim({text}, 'ax')", "ltrim({text})",
+                 "({time} - {time})::text", "({time} - '2024-01-01Z'::timestamptz)::text", "justify_hours({time} - {time})::text", "age({time}, {time})::text",
+                 "(string_to_array({text}, ' '))::text", "(ARRAY[{int}, {int}])::text", "(ARRAY[{text}, 'a b', NULL])::text", "encode(convert_to({text}, 'UTF8'), 'hex')",
+                 "regexp_match({text}, '([a-z])')::text", "to_char({time}, 'Day DD Mon YYYY, HH12:MI:SS.MS AM, Q, IW, DDD')", "left({text}, -1)", "right({text}, -1)",
+                 "to_char({int}, 'S0999')", "to_char({numeric}, '9,999.99MI')", "substring({text} FROM '[a-c]+')", "regexp_replace({text}, '(.)(.)', '\\2\\1')",
+                 "split_part({text}, ' ', -1)", "({numeric})::float8::text", "make_interval(mins => {int})::text", "(interval '1 day 02:03' * {int})::text",
+                 "array_to_string(array_remove(ARRAY[{int}, 1, 2], 1), ',', '-')", "(({time})::time)::text", "({time} AT TIME ZONE 'America/New_York')::text",
+                 "sha256(convert_to({text}, 'UTF8'))::text", "({json}) #>> '{k}'", "quote_nullable({text})"]
         return self.pick("text", forms, scope, depth)
 
     def bool(self, scope, depth):
@@ -132,7 +145,9 @@ class Expressions:
                  "({int} = ANY(ARRAY[1, 2, {int}]))", "({int} <> ALL(ARRAY[1, 2]))", "({text} = ANY(string_to_array('a b 10', ' ')))",
                  "(jsonb_typeof({json}) = 'array')", "({int} BETWEEN 0 AND {int})", "({int} NOT BETWEEN 1 AND 2)", "({time} < {time} + interval '1 day')",
                  "(({int}, {text}) = ({int}, {text}))", "(({int}, {text}) < (2, 'a'))", "({text} SIMILAR TO '(a|b)%')", "jsonb_path_exists({json}, '$.k ? (@ > 0)')",
-                 "({text} <> '' AND {text} IS NOT NULL)", "({json} @? '$[*] ? (@ == 1)')", "(ARRAY[{int}, 2] @> ARRAY[2])", "(ARRAY[{text}] && ARRAY['a', 'b'])"]
+                 "({text} <> '' AND {text} IS NOT NULL)", "({json} @? '$[*] ? (@ == 1)')", "(ARRAY[{int}, 2] @> ARRAY[2])", "(ARRAY[{text}] && ARRAY['a', 'b'])", "(jsonb_path_match(jsonb_build_object('k', {int}), '$.k > 1'))", "({text} ^@ 'a')", "({text} ~* 'A.')",
+                 "(({time}, interval '1 day') OVERLAPS ('2024-01-01Z'::timestamptz, '2024-01-02Z'::timestamptz))",
+                 "(({int}, {int}) IN ((1, 2), (2, {int})))", "({json} @@ '$.k == 1')", "(ROW({int}, {text}) IS DISTINCT FROM ROW({int}, 'a'))", "isfinite({time})"]
         if self.unsafe:
             forms += ["({text})::boolean"]
         return self.pick("bool", forms, scope, depth)
@@ -147,7 +162,9 @@ class Expressions:
         forms = ["date_trunc('hour', {time})", "date_trunc('month', {time})", "({time} + interval '1 day')", "({time} - interval '2 hours 30 minutes')",
                  "({time} + {int} * interval '1 minute')", "to_timestamp({int})", "date_bin('15 minutes', {time}, '2024-01-01Z'::timestamptz)",
                  "({time} + interval '1 month')", "({time})::date::timestamptz", "date_trunc('week', {time})",
-                 "make_timestamptz(2024, 1 + abs({int}) % 12, 1, 0, 0, 0)", "({time} AT TIME ZONE 'Europe/Berlin') AT TIME ZONE 'UTC'"]
+                 "make_timestamptz(2024, 1 + abs({int}) % 12, 1, 0, 0, 0)", "({time} AT TIME ZONE 'Europe/Berlin') AT TIME ZONE 'UTC'",
+                 "date_trunc('day', {time}, 'America/New_York')", "date_trunc('quarter', {time})", "({time} - ({time} - '2024-01-01Z'::timestamptz))",
+                 "to_timestamp(to_char({time}, 'YYYYMMDD HH24'), 'YYYYMMDD HH24')", "({time} + make_interval(months => {int} % 30))"]
         if self.unsafe:
             forms += ["({text})::timestamptz"]
         return self.pick("time", forms, scope, depth)
@@ -159,7 +176,10 @@ class Expressions:
                  "(CASE WHEN jsonb_typeof({json}) = 'object' THEN {json} END)", "(jsonb_build_object('k', {int}) || jsonb_build_object('v', {text}))",
                  "jsonb_set(jsonb_build_object('k', {int}), '{k}', COALESCE({json}, 'null'))", "(jsonb_build_object('k', {int}, 'v', {json}) - 'k')",
                  "jsonb_path_query_first({json}, '$.k')", "jsonb_path_query_array({json}, '$[*]')", "(jsonb_build_array({int}, {json}) - 0)",
-                 "jsonb_insert('[1]'::jsonb, '{0}', COALESCE({json}, 'null'))", "to_jsonb(ARRAY[{int}, {int}])"]
+                 "jsonb_insert('[1]'::jsonb, '{0}', COALESCE({json}, 'null'))", "to_jsonb(ARRAY[{int}, {int}])",
+                 "jsonb_object(ARRAY['a', 'b'], ARRAY[{text}, 'x'])", "to_jsonb({time})", "jsonb_build_object('k', {numeric}, 'l', {time}, 'm', ARRAY[{text}])",
+                 "(jsonb_build_object('k', jsonb_build_array({int}, {int})) #- '{k,0}')", "jsonb_path_query_array({json}, '$.* ? (@ != \"a\")')",
+                 "jsonb_path_query_array(jsonb_build_array({int}, {numeric}), '$[*] ? (@ >= 1)')", "to_jsonb({float})"]
         if self.rng.random() < 0.15:
             return self.element(scope, depth)
         return self.pick("json", forms, scope, depth)

@@ -232,6 +232,12 @@ class Queries:
             (["percentile_disc(0.5) WITHIN GROUP (ORDER BY ", e.of(scope, "int", 1), ")"], "int"),
             (["percentile_cont(0.5) WITHIN GROUP (ORDER BY ", e.of(scope, "float", 1), ")"], "float"),
             (["min(", e.of(scope, "float", 1), ")"], "float"),
+            (["bit_and(", e.of(scope, "int", 1), ")"], "int"),
+            (["bit_or(", distinct, e.of(scope, "int", 1), ")"], "int"),
+            (["count(DISTINCT (", e.of(scope, "int", 1), ", ", e.of(scope, "text", 1), "))"], "int"),
+            (["every(", e.of(scope, "bool", 1), ")"], "bool"),
+            (["array_length(array_agg(", distinct, e.of(scope, "int", 1), "), 1)"], "int"),
+            (["percentile_disc(0.25) WITHIN GROUP (ORDER BY ", e.of(scope, "text", 1), " DESC)"], "text"),
             (["mode() WITHIN GROUP (ORDER BY ", e.of(scope, "text", 1), ")"], "text"),
         ]
         ordered = [

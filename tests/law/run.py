@@ -23,6 +23,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seeds", type=int, default=100, help="how many seeds")
     arguments.add_argument("--seed", type=int, help="the first seed; alone: only this one")
+    arguments.add_argument("--seconds", type=float, default=float("inf"), help="begin no further batch after so long")
     arguments.add_argument("--keep-going", action="store_true", help="report every difference, not only the first batch's")
     arguments.add_argument("--no-shrink", action="store_true")
     arguments.add_argument("--refused", action="store_true", help="list what one side refuses")
@@ -56,7 +57,9 @@ class Run:
         assert version(self.postgres.connect()) == "15"
         for start in range(0, len(seeds), BATCH):
             self.batch(seeds[start : start + BATCH])
-            if self.failures and not self.options.keep_going:
+            late = time.monotonic() - started > self.options.seconds
+            if late or (self.failures and not self.options.keep_going):
+                print(f"law: stopped after seed {seeds[: start + BATCH][-1]}")
                 break
         print(f"law: {dict(self.tally)} in {time.monotonic() - started:.0f} s")
         if self.options.refused:

@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum Command {
     Serve(Box<config::ServeArgs>),
     /// A shop that writes through the MongoDB driver, watched live; nothing is left behind.
     Demo(demo::DemoArgs),
+    /// How a running server does: streams, views, sinks.
+    Status(status::StatusArgs),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(args),
+        Command::Status(args) => status::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

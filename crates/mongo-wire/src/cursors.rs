@@ -8,6 +8,7 @@
 //! - A cursor that fails, ends, or whose reader vanishes is gone, with everything it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use base::Uuid;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 /// Most open cursors. Each may hold a snapshot and a batch.
 pub const MAX_CURSORS: usize = 100_000;
-/// An unused cursor without a session lives so long.
+/// An unused cursor lives so long, unless set otherwise. One of a session lives as long as that.
 pub const IDLE_TIMEOUT_MS: i64 = 10 * 60 * 1000;
 
 /// What a cursor belongs to.
@@ -35,9 +36,21 @@ pub struct Owner {
     pub time_left: Option<Duration>,
 }
 
-#[derive(Default)]
 pub struct CursorRegistry {
     entries: Mutex<FxHashMap<i64, Entry>>,
+    pub timeout_ms: AtomicI64,
+    /// Cursors of sessions time out as well.
+    pub also_of_sessions: AtomicBool,
+}
+
+impl Default for CursorRegistry {
+    fn default() -> Self {
+        CursorRegistry {
+            entries: Mutex::default(),
+            timeout_ms: AtomicI64::new(IDLE_TIMEOUT_MS),
+            also_of_sessions: AtomicBool::new(false),
+        }
+    }
 }
 
 struct Entry {
@@ -128,8 +141,13 @@ impl CursorRegistry {
     pub fn expire(&self, now_ms: i64) {
         let expired: Vec<Entry> = {
             let mut entries = self.entries.lock();
+            let timeout_ms = self.timeout_ms.load(Ordering::Relaxed);
+            let all = self.also_of_sessions.load(Ordering::Relaxed);
             let old = |entry: &Entry| {
-                entry.cursor.is_some() && !entry.owner.no_timeout && now_ms - entry.last_used_ms > IDLE_TIMEOUT_MS
+                entry.cursor.is_some()
+                    && !entry.owner.no_timeout
+                    && (all || entry.owner.lsid.is_none())
+                    && now_ms - entry.last_used_ms > timeout_ms
             };
             let ids: Vec<i64> = entries.iter().filter(|(_, entry)| old(entry)).map(|(id, _)| *id).collect();
             ids.into_iter().filter_map(|id| entries.remove(&id)).collect()

@@ -569,7 +569,7 @@ impl Runtime {
         let (publisher, subscription) = subscription(view.flow.fields().to_vec());
         let rows: Vec<Delta> = if snapshot { view.rows.iter().map(|(r, n)| (r.clone(), *n)).collect() } else { vec![] };
         publisher.publish(view.position, 0, &rows);
-        if !view.durable {
+        if !view.keeps_rows {
             view.rows = FxHashMap::default();
         }
         view.publishers.push(publisher);

@@ -247,6 +247,9 @@ fn check_origin(origin: &Origin, pipeline: &Pipeline) -> Result<()> {
         _ => false,
     };
     match origin {
+        Origin::Database(db) if db != "admin" && first.is_some_and(|stage| stage.name() == "$currentOp") => {
+            Err(Error::new(73, "$currentOp must be run against the 'admin' database with {aggregate: 1}"))
+        }
         Origin::Database(_) if !database_wide => {
             let name = first.map_or("", Stage::name);
             let message = match first {

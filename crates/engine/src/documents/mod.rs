@@ -50,3 +50,4 @@ pub use tail::TailCursor;
 pub(crate) use read::check_deadline;
 pub(crate) use settings::restore as restore_settings;
 pub(crate) use tail::growth_of;
+pub(crate) use validator::Validator;

@@ -322,7 +322,7 @@ fn rows(snapshot: Snapshot, collection: &Collection, query: Arc<Query>, shape: S
             (None, Some(projection)) => projection.apply(row.document.as_doc(), row.array_index)?,
             (None, None) => row.document,
         };
-        Ok(if show_record_id { with_record_id(&document, row.record) } else { document })
+        Ok(if show_record_id && key_of.is_none() { with_record_id(&document, row.record) } else { document })
     })))
 }
 

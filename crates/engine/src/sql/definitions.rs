@@ -76,8 +76,8 @@ fn add(store: &Store, definitions: &mut Definitions, stored: &StoredDefinition) 
     Ok(())
 }
 
-/// Views cannot read system tables, so that their names mean nothing while definitions are loaded.
-struct NoSystemTables;
+/// Views and sinks cannot read system tables, so that their names mean nothing while definitions are loaded.
+pub(crate) struct NoSystemTables;
 
 impl SystemTables for NoSystemTables {
     fn relation(&self, _: &str, _: Option<&str>, _: &str) -> Option<Relation> {

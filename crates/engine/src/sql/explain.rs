@@ -57,7 +57,11 @@ pub(super) async fn explain(
     parameters: Vec<Datum>,
     notices: &mut Vec<Notice>,
 ) -> Result<Outcome, SqlError> {
-    let bound = session.bind(&explained(explain)?, types)?;
+    let query = explained(explain)?;
+    if query.as_of.is_some() {
+        return Err(SqlError::unsupported("EXPLAIN of a query AS OF TOKEN"));
+    }
+    let bound = session.bind(&query, types)?;
     notices.extend(bound.notices);
     let plan = bound.plan;
     let eval = EvalContext { now_us: session.now_us(), parameters: &parameters, time_zone: session.time_zone() };

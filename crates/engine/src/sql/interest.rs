@@ -6,7 +6,7 @@ use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
 /// Pre-images kept for one anonymous query, as long as this lives.
-pub(super) struct PlanInterest {
+pub(crate) struct PlanInterest {
     store: Store,
     namespaces: Vec<Namespace>,
 }
@@ -44,16 +44,24 @@ pub(super) fn want_plan(store: &Store, plan: &Plan, on: bool) {
 
 /// A stream's interest; each `true` wants its `false`.
 pub(super) fn want_stream(store: &Store, source: Option<&Deployment>, stream: &StreamDefinition, on: bool) {
-    let namespace = match &stream.scope {
-        StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
-        StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
-        StreamScope::Cluster => Namespace::new("", ""),
-    };
-    if stream.images.before_change {
+    if let Some(namespace) = wanted_by(stream) {
         store.set_image_interest(&namespace, on);
     }
     if let Some(source) = source.filter(|_| stream.images.full_document) {
-        source.want_images(&namespace, on);
+        source.want_images(&watched_by(stream), on);
+    }
+}
+
+/// What a stream wants pre-images of.
+pub(crate) fn wanted_by(stream: &StreamDefinition) -> Option<Namespace> {
+    stream.images.before_change.then(|| watched_by(stream))
+}
+
+fn watched_by(stream: &StreamDefinition) -> Namespace {
+    match &stream.scope {
+        StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
+        StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
+        StreamScope::Cluster => Namespace::new("", ""),
     }
 }
 

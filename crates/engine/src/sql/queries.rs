@@ -44,10 +44,6 @@ impl SqlSession {
     }
 
     pub(super) fn bind(&self, query: &Query, types: &[Option<Type>]) -> Result<Bound, SqlError> {
-        if query.as_of.is_some() {
-            return Err(SqlError::unsupported("AS OF TOKEN in a query")
-                .with_hint("Read a part of a stream with FROM CHANGE_STREAM('s') SINCE 'token' UP TO 'token'."));
-        }
         if let Some(instead) = client_queries::instead_of(query)? {
             return binding::query(&instead, &self.catalog(), types, self.bind_options());
         }
@@ -83,6 +79,15 @@ impl SqlSession {
     ) -> Result<Answer, SqlError> {
         let bound = self.bind(query, types)?;
         notices.extend(bound.notices.iter().cloned());
+        if let Some(token) = &query.as_of {
+            if query.emit_changes {
+                return Err(SqlError::syntax("a query has either AS OF TOKEN or EMIT CHANGES"));
+            }
+            let ctx = self.query_context(parameters);
+            let views = &self.engine().sql().views;
+            let read = views::read::query_as_of(views, self.database().to_owned(), bound.plan, ctx, token);
+            return Ok(Answer::Rows(self.within_timeout(read).await?));
+        }
         if query.emit_changes {
             let feed = self.follow_plan(&bound, parameters, &query.text, (true, false)).await?;
             return Ok(Answer::Feed(feed));
@@ -174,6 +179,9 @@ impl SqlSession {
     fn followed_from_start(&self, subscribe: &Subscribe, types: &[Option<Type>]) -> Result<Followed, SqlError> {
         let name = match &subscribe.source {
             SubscribeSource::Query(query) => {
+                if query.as_of.is_some() {
+                    return Err(SqlError::syntax("AS OF TOKEN stands behind the subscription, not inside its query"));
+                }
                 if query.emit_changes {
                     return Err(
                         SqlError::syntax("SUBSCRIBE follows its query already").with_hint("Leave EMIT CHANGES out.")

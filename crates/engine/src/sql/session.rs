@@ -4,15 +4,15 @@ use std::future::Future;
 
 use ::sql::binder::{BindOptions, Session, SetConfig};
 use ::sql::parser::Statement;
-use ::sql::parser::statement::{DiscardTarget, Query, Rows as RowsStatement, Transaction};
-use ::sql::{Datum, Field, Notice, SqlError, Type};
+use ::sql::parser::statement::{DiscardTarget, Name, Query, Rows as RowsStatement, Transaction};
+use ::sql::{Datum, Field, Notice, Source, SqlError, Type};
 
 use super::cursors::Cursors;
 use super::ddl::{self, Done, notice};
 use super::prepared::Prepared;
 use super::queries::Answer;
 use super::settings::Settings;
-use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, source, view_ddl};
+use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, sinks, source, view_ddl};
 use crate::Headwater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,11 +322,12 @@ impl SqlSession {
             Statement::Notify { .. } => Err(no_notifications("NOTIFY")),
             // Clients send it to be sure that nothing is left from before.
             Statement::Unlisten { .. } => Ok(Outcome::command("UNLISTEN")),
-            Statement::CreateSink(_)
-            | Statement::AlterSink { .. }
-            | Statement::DropSink { .. }
-            | Statement::RedriveDeadLetters { .. }
-            | Statement::DiscardDeadLetters { .. } => Err(objects::no_sinks()),
+            Statement::RedriveDeadLetters { sink, filter } => {
+                sinks::redrive(&self.engine, &self.database, sink, filter.as_ref())
+            }
+            Statement::DiscardDeadLetters { sink, filter } => {
+                sinks::discard(&self.engine, &self.database, sink, filter.as_ref()).await
+            }
             _ => self.define(statement, text, notices).await,
         }
     }
@@ -338,21 +339,48 @@ impl SqlSession {
         let task = tokio::spawn(async move {
             let database = catalog.database.clone();
             match &statement {
-                Statement::CreateChangeStream(create) => ddl::create(&engine, &database, create, &text).await,
+                Statement::CreateChangeStream(create) => {
+                    if create.or_replace {
+                        release(&engine, &database, "replace", &create.name, stream_named, false).await?;
+                    }
+                    ddl::create(&engine, &database, create, &text).await
+                }
                 Statement::AlterChangeStream { name, if_exists, action } => {
                     ddl::alter(&engine, &database, name, *if_exists, action, &text).await
                 }
                 Statement::DropChangeStream { names, if_exists, cascade } => {
-                    ddl::drop(&engine, &database, names, *if_exists, *cascade).await
+                    let mut notices = Vec::new();
+                    for name in names {
+                        notices.extend(release(&engine, &database, "drop", name, stream_named, *cascade).await?);
+                    }
+                    let done = ddl::drop(&engine, &database, names, *if_exists, *cascade).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
                 }
                 Statement::CreateMaterializedView(create) => {
+                    if create.or_replace {
+                        release(&engine, &database, "replace", &create.name, view_named, false).await?;
+                    }
                     let (catalog, mut notices) = source::mirror_for_view(&engine, create, catalog).await?;
                     let done = view_ddl::create(&engine, create, &text, catalog).await?;
                     notices.extend(done.notices);
                     Ok(Done { notices, ..done })
                 }
                 Statement::DropView { names, if_exists, cascade, .. } => {
-                    view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await
+                    let mut notices = Vec::new();
+                    for name in names {
+                        notices.extend(release(&engine, &database, "drop", name, view_named, *cascade).await?);
+                    }
+                    let done = view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
+                }
+                Statement::CreateSink(create) => sinks::create(&engine, create, &text, catalog).await,
+                Statement::AlterSink { name, if_exists, action } => {
+                    sinks::alter(&engine, &database, name, *if_exists, action, &text).await
+                }
+                Statement::DropSink { names, if_exists, .. } => {
+                    sinks::drop(&engine, &database, names, *if_exists).await
                 }
                 Statement::RefreshMaterializedView { name } => view_ddl::refresh(&engine, &database, name),
                 _ => Err(SqlError::internal("a statement that nobody runs")),
@@ -493,6 +521,28 @@ fn outcome_of(answer: Answer) -> Outcome {
     }
 }
 
+fn stream_named(db: &str, name: &str) -> Source {
+    Source::Stream { db: db.to_owned(), name: name.to_owned(), since: None, up_to: None }
+}
+
+fn view_named(db: &str, name: &str) -> Source {
+    Source::View { db: db.to_owned(), name: name.to_owned() }
+}
+
+/// Sinks let go of a stream or view before it goes.
+async fn release(
+    engine: &Headwater,
+    database: &str,
+    verb: &str,
+    name: &Name,
+    named: fn(&str, &str) -> Source,
+    cascade: bool,
+) -> Result<Vec<Notice>, SqlError> {
+    let source = named(name.db.as_deref().unwrap_or(database), &name.name);
+    let kind = if matches!(source, Source::View { .. }) { "materialized view" } else { "change stream" };
+    sinks::release(engine, verb, kind, &source, cascade).await
+}
+
 /// Statements whose effect no ROLLBACK takes back.
 fn definition_tag(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
@@ -501,6 +551,11 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
         Statement::DropChangeStream { .. } => "DROP CHANGE STREAM",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         Statement::DropView { .. } => "DROP MATERIALIZED VIEW",
+        Statement::CreateSink(_) => "CREATE SINK",
+        Statement::AlterSink { .. } => "ALTER SINK",
+        Statement::DropSink { .. } => "DROP SINK",
+        Statement::RedriveDeadLetters { .. } => "REDRIVE DEAD LETTERS",
+        Statement::DiscardDeadLetters { .. } => "DISCARD DEAD LETTERS",
         _ => return None,
     })
 }

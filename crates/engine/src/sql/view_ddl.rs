@@ -13,7 +13,7 @@ use views::read::{QueryContext, evaluate};
 use views::{Definitions, ViewDefinition};
 
 use super::ddl::{Done, notice};
-use super::{binding, definitions, interest};
+use super::{binding, definitions, interest, sinks};
 use crate::Headwater;
 
 /// A view's plan, and how its query was read.
@@ -40,10 +40,15 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
 
 /// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
 /// is a matter of who reads.
-pub(super) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
+pub(crate) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
     if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
+    }
+    if let Some(function) = plan.volatile_function() {
+        return Err(SqlError::unsupported(format!("the function \"{function}\" in a maintained query")).with_hint(
+            "It gives another value each time, so a row that it made could not be taken back; use a plain SELECT.",
+        ));
     }
     for source in plan.sources() {
         StreamBounds::of(&source)?;
@@ -297,7 +302,7 @@ pub(super) async fn drop(
     Ok(Done { tag: "DROP MATERIALIZED VIEW", notices })
 }
 
-/// Drops views, readers before what they read.
+/// Drops views, readers before what they read, with the sinks of each.
 pub(super) async fn drop_all(
     engine: &Headwater,
     defined: &mut Definitions,
@@ -306,6 +311,10 @@ pub(super) async fn drop_all(
     doomed.sort_by_key(|view| std::cmp::Reverse(view.id));
     doomed.dedup_by_key(|view| view.id);
     for view in doomed {
+        let source = Source::View { db: view.db.clone(), name: view.name.clone() };
+        for sink in engine.deliveries().readers(&source) {
+            sinks::remove(engine, &sink).await?;
+        }
         remove(engine, &view).await?;
         defined.views.remove(&(view.db.clone(), view.name.clone()));
         engine.sql().views.set_definitions(defined.clone());

@@ -279,7 +279,15 @@ impl Binder<'_> {
         let (Some([a, b]), Some([c, d])) = (row_items(left), row_items(right)) else {
             return Err(SqlError::syntax("wrong number of parameters on OVERLAPS expression"));
         };
-        let args = [a, b, c, d].into_iter().map(|e| self.bind_expr(e, env)).collect::<Result<Vec<_>>>()?;
+        let mut args = Vec::with_capacity(4);
+        for (start, end) in [(a, b), (c, d)] {
+            let (start, mut end) = (self.bind_expr(start, env)?, self.bind_expr(end, env)?);
+            // A period is two times, or a time and how long it lasts.
+            if end.ty == Type::Interval {
+                end = self.operator("+", start.clone(), end)?;
+            }
+            args.extend([start, end]);
+        }
         self.call("overlaps", args)
     }
 

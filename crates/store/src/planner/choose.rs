@@ -109,7 +109,8 @@ fn candidate(index: &Arc<Index>, conjuncts: &Conjuncts<'_>, query: &Query<'_>, h
         return None;
     }
     let (mut ranges, used) = ranges(index, &parts);
-    let widened = ranges.iter_mut().fold(false, |widened, range| widen(range) || widened);
+    // All of them, not only the first that is.
+    let widened = ranges.iter_mut().map(widen).filter(|widened| *widened).count() > 0;
     let direction = order.unwrap_or(Direction::Forward);
     let points = parts.iter().take_while(|part| part.is_single_point()).count();
     let lists = parts.iter().take(used).skip(points).filter(|part| part.bounded).count();

@@ -178,7 +178,8 @@ pub(crate) fn apply_update(
     let (after, change) = match update.update.apply(before, found.details.array_index)? {
         Outcome::Unchanged => return Ok(None),
         Outcome::Updated { document, description } => (document, Change::Update { description: description.to_buf() }),
-        Outcome::Replaced { document } => (document, Change::Replace),
+        Outcome::Replaced { document, sent: None } => (document, Change::Replace),
+        Outcome::Replaced { document, sent: Some(sent) } => (document, Change::ReplaceShowing(sent)),
     };
     if !bypass_validation && let Some(validator) = validator(&target.collection, &update.context)? {
         validator.check(after.as_doc(), Some(before.as_doc()))?;

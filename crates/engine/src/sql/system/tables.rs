@@ -1,6 +1,5 @@
-//! Our own status as tables: `change_streams`, `views` (also `event_processor_status`), `collections`,
-//! `source` and `source_mirrors` (a deployment that changes are captured from), and
-//! `change_stream_processing_log`: the newest events that streams took in since the start.
+//! Our own status as tables: `change_streams`, `views`, `collections`, `source` and `source_mirrors` (a
+//! deployment that changes are captured from); those of sinks are in `deliveries.rs`.
 
 use ::sql::{Datum, Field, SqlError, Type};
 use capture::{MirrorStatus, SourceStatus};
@@ -8,11 +7,10 @@ use views::definition::StreamDefinition;
 use views::runtime::ViewStatus;
 
 use super::super::objects::scope_text;
-use super::super::runtime::Processed;
-use super::{int, text};
+use super::{deliveries, int, text};
 use crate::Headwater;
 
-type Found = Vec<Vec<(&'static str, Datum)>>;
+pub(super) type Found = Vec<Vec<(&'static str, Datum)>>;
 
 /// The columns of a table of ours.
 pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
@@ -33,7 +31,7 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("statement", Type::Text),
             ("paused", Type::Bool),
         ]),
-        "views" | "event_processor_status" => of(&[
+        "views" => of(&[
             ("database", Type::Text),
             ("view_name", Type::Text),
             ("status", Type::Text),
@@ -46,16 +44,6 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_event_at", Type::Timestamptz),
             ("error", Type::Text),
             ("query", Type::Text),
-        ]),
-        "change_stream_processing_log" => of(&[
-            ("database", Type::Text),
-            ("stream_name", Type::Text),
-            ("collection_name", Type::Text),
-            ("event_timestamp", Type::Timestamptz),
-            ("processed_at", Type::Timestamptz),
-            ("processing_duration_ms", Type::Float8),
-            ("processed_successfully", Type::Bool),
-            ("error_message", Type::Text),
         ]),
         "source" => of(&[
             ("uri", Type::Text),
@@ -81,7 +69,7 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("estimated", Type::Int8),
         ]),
         "collections" => of(&[("database", Type::Text), ("collection", Type::Text), ("kind", Type::Text)]),
-        _ => return None,
+        _ => return deliveries::columns(name),
     })
 }
 
@@ -102,14 +90,18 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
             let status = tokio::runtime::Handle::try_current()
                 .map_err(|_| SqlError::internal("status outside of the runtime"))?
                 .block_on(sql.views.status(false))?;
-            Ok(status.iter().map(view_row).collect())
+            Ok(match name {
+                "views" => status.iter().map(view_row).collect(),
+                _ => deliveries::processors(engine, &status),
+            })
         }
-        "change_stream_processing_log" => Ok(sql.processed.lock().iter().map(processed_row).collect()),
         "source" => Ok(engine.source().map(|source| source_row(&source.status())).into_iter().collect()),
         "source_mirrors" => {
             let mirrors = engine.source().map(|source| source.status().mirrors).unwrap_or_default();
             Ok(mirrors.iter().map(mirror_row).collect())
         }
+        "change_stream_processing_log" => deliveries::processing_log(engine),
+        "sinks" => Ok(deliveries::sinks(engine)),
         "collections" => {
             let catalog = engine.store().catalog();
             let row = |collection: &store::Collection| {
@@ -125,7 +117,7 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
     }
 }
 
-fn time(ms: i64) -> Datum {
+pub(super) fn time(ms: i64) -> Datum {
     if ms == 0 { Datum::Null } else { Datum::Timestamp(ms.saturating_mul(1000)) }
 }
 
@@ -156,19 +148,6 @@ fn mirror_row(mirror: &MirrorStatus) -> Vec<(&'static str, Datum)> {
         ("state", text(mirror.state.as_str())),
         ("loaded", int(mirror.loaded as i64)),
         ("estimated", int(mirror.estimated as i64)),
-    ]
-}
-
-fn processed_row(event: &Processed) -> Vec<(&'static str, Datum)> {
-    vec![
-        ("database", text(&event.db)),
-        ("stream_name", text(&event.stream)),
-        ("collection_name", text(&event.collection)),
-        ("event_timestamp", Datum::Timestamp(event.event_us)),
-        ("processed_at", Datum::Timestamp(event.processed_us)),
-        ("processing_duration_ms", Datum::Float(event.duration_us as f64 / 1000.0)),
-        ("processed_successfully", Datum::Bool(event.error.is_none())),
-        ("error_message", event.error.as_ref().map_or(Datum::Null, text)),
     ]
 }
 
