@@ -92,6 +92,7 @@ fn entries(load: &mut Load, tick: u64) -> Result<Vec<LogEntry>> {
                 collection: Some(collection),
                 operation: Operation::Insert { key: encoded(&id)?, document: encoded(document)? },
                 txn: None,
+                token: None,
             })
         })
         .collect()

@@ -21,6 +21,7 @@
 // Figures are this program's output.
 #![allow(clippy::print_stdout)]
 
+mod capture;
 mod dataflow;
 mod figures;
 mod images;
@@ -40,8 +41,19 @@ use std::process::ExitCode;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 10] =
-    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "operators", "recovery"];
+const SCENARIOS: [&str; 11] = [
+    "start",
+    "latency",
+    "insert",
+    "images",
+    "resume",
+    "watchers",
+    "view",
+    "dataflow",
+    "operators",
+    "recovery",
+    "capture",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -70,6 +82,7 @@ async fn run(name: &str) -> Result {
         "dataflow" => dataflow::run(),
         "operators" => operators::run(),
         "recovery" => recovery::run().await,
+        "capture" => capture::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }
 }

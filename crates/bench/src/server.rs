@@ -47,12 +47,18 @@ pub struct Server {
 
 impl Server {
     pub fn start(directory: &Path, durability: Durability) -> Result<Self> {
+        Server::start_with(directory, durability, &[])
+    }
+
+    /// With further options.
+    pub fn start_with(directory: &Path, durability: Durability, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary()?);
         command.arg("serve").arg("--data-dir").arg(directory).arg("--log=warn");
         command.args(["mongo", "pg", "http"].map(|name| format!("--{name}-listen=127.0.0.1:0")));
         if durability == Durability::NoSync {
             command.arg("--no-sync");
         }
+        command.args(options);
         let begun = Instant::now();
         let mut process = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();

@@ -1,11 +1,12 @@
 //! The embedded store's own change log as a source.
 
-use base::{ClusterTime, Uuid};
+use base::ClusterTime;
 use document::DocBuf;
-use store::entry::LogPosition;
+use store::entry::{LogEntry, LogPosition};
 use store::{Reader, Store};
 
 use crate::error::{Error, Result, history_lost};
+use crate::event::Event;
 use crate::source::{Deliver, Entries, LogSource};
 
 impl LogSource for Store {
@@ -31,7 +32,10 @@ impl LogSource for Store {
         Store::on_durable(self, deliver);
     }
 
-    fn current_document(&self, collection: Uuid, key: &DocBuf) -> Result<Option<DocBuf>> {
+    fn current_document(&self, entry: &LogEntry) -> Result<Option<DocBuf>> {
+        let Some((collection, key)) = entry.collection.zip(Event::new(entry).document_key()) else {
+            return Ok(None);
+        };
         let snapshot = self.snapshot().map_err(request_error)?;
         let (Some(collection), Some(id)) = (snapshot.catalog().by_uuid(collection), key.get("_id")) else {
             return Ok(None);

@@ -78,7 +78,8 @@ impl<'a> Event<'a> {
             Operation::Insert { key, .. }
             | Operation::Update { key, .. }
             | Operation::Replace { key, .. }
-            | Operation::Delete { key, .. } => Some(key),
+            | Operation::Delete { key, .. }
+            | Operation::Corrected { key, .. } => Some(key),
             _ => None,
         }
     }
@@ -86,9 +87,8 @@ impl<'a> Event<'a> {
     /// The document right after this change.
     pub fn full_document(&self) -> Option<&'a DocBuf> {
         match &self.entry.operation {
-            Operation::Insert { document, .. }
-            | Operation::Update { document, .. }
-            | Operation::Replace { document, .. } => Some(document),
+            Operation::Insert { document, .. } | Operation::Replace { document, .. } => Some(document),
+            Operation::Update { document, .. } => document.as_ref(),
             _ => None,
         }
     }
@@ -148,7 +148,14 @@ impl<'a> Event<'a> {
         self.entry
     }
 
+    /// That of the log the event was captured from, or our own.
     pub fn token(&self) -> ResumeToken {
+        let captured = self.entry.token.as_ref().and_then(|token| ResumeToken::parse(token.as_doc()).ok());
+        captured.unwrap_or_else(|| self.token_of(false))
+    }
+
+    /// The token that follows from the event itself.
+    pub fn derived_token(&self) -> ResumeToken {
         self.token_of(false)
     }
 

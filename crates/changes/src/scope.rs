@@ -28,10 +28,14 @@ pub enum OperationType {
     CreateIndexes,
     DropIndexes,
     Modify,
+    /// Not MongoDB's: changes are missing here.
+    Gap,
+    /// Not MongoDB's: a mirrored document was corrected. No stream shows it.
+    Corrected,
 }
 
 impl OperationType {
-    pub const ALL: [OperationType; 12] = [
+    pub const ALL: [OperationType; 14] = [
         OperationType::Insert,
         OperationType::Update,
         OperationType::Replace,
@@ -44,6 +48,8 @@ impl OperationType {
         OperationType::CreateIndexes,
         OperationType::DropIndexes,
         OperationType::Modify,
+        OperationType::Gap,
+        OperationType::Corrected,
     ];
 
     pub fn of(entry: &LogEntry) -> Self {
@@ -59,6 +65,8 @@ impl OperationType {
             Operation::CreateIndexes { .. } => OperationType::CreateIndexes,
             Operation::DropIndexes { .. } => OperationType::DropIndexes,
             Operation::Modify { .. } => OperationType::Modify,
+            Operation::Gap { .. } => OperationType::Gap,
+            Operation::Corrected { .. } => OperationType::Corrected,
         }
     }
 
@@ -76,6 +84,8 @@ impl OperationType {
             OperationType::CreateIndexes => "createIndexes",
             OperationType::DropIndexes => "dropIndexes",
             OperationType::Modify => "modify",
+            OperationType::Gap => "gap",
+            OperationType::Corrected => "corrected",
         }
     }
 
@@ -134,6 +144,11 @@ impl Scope {
     /// Does a stream of this scope show the entry as an event?
     pub fn shows(&self, entry: &LogEntry, shown: Shown) -> bool {
         let operation = OperationType::of(entry);
+        match operation {
+            OperationType::Gap => return true,
+            OperationType::Corrected => return false,
+            _ => {}
+        }
         if !shown.expanded && (!operation.is_classic() || is_view_change(entry)) {
             return false;
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use base::{ClusterTime, Uuid};
+use base::ClusterTime;
 use document::DocBuf;
 use store::entry::{LogEntry, LogPosition};
 
@@ -36,8 +36,8 @@ pub trait LogSource: Send + Sync + 'static {
     /// Hands every later group to `deliver`, which must not block.
     fn on_durable(&self, deliver: Deliver);
 
-    /// The document of that collection as it is now; `key` is `{_id: …}`.
-    fn current_document(&self, collection: Uuid, key: &DocBuf) -> Result<Option<DocBuf>>;
+    /// The document that an entry changed, as it is now.
+    fn current_document(&self, entry: &LogEntry) -> Result<Option<DocBuf>>;
 }
 
 /// The first position after every entry of `time`.

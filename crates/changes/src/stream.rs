@@ -301,6 +301,9 @@ impl ChangeStream {
         if !options.scope.shows(entry, options.shown) {
             return Ok(());
         }
+        if matches!(entry.operation, Operation::Gap { .. }) {
+            return Err(history_lost());
+        }
         let event = Event::new(entry);
         let token = event.token();
         match self.resume.check(&token)? {
@@ -386,10 +389,7 @@ impl ChangeStream {
         match self.request.options.full_document {
             FullDocument::Default => Ok(Image::Absent),
             FullDocument::UpdateLookup => {
-                let (Some(collection), Some(key)) = (event.entry().collection, event.document_key()) else {
-                    return Ok(Image::Null);
-                };
-                let current = self.feed.source().current_document(collection, key)?;
+                let current = self.feed.source().current_document(event.entry())?;
                 Ok(current.map_or(Image::Null, Image::Document))
             }
             FullDocument::WhenAvailable | FullDocument::Required if recorded => {

@@ -83,6 +83,7 @@ impl MemoryLog {
                         namespace: Namespace::new(db, name),
                         collection: (!name.is_empty() && !is_view).then(|| uuid_of(namespace)),
                         operation,
+                        token: None,
                         txn: txn.then(|| TxnInfo { lsid: doc(r#"{"id": 1}"#), txn_number: 7, last: at + 1 == count }),
                     }
                 })
@@ -118,7 +119,7 @@ impl State {
         let Some(collection) = entry.collection else { return };
         match &entry.operation {
             Operation::Insert { key, document }
-            | Operation::Update { key, document, .. }
+            | Operation::Update { key, document: Some(document), .. }
             | Operation::Replace { key, document, .. } => {
                 self.documents.insert((collection, key.bytes().to_vec()), document.clone());
             }
@@ -149,7 +150,10 @@ impl LogSource for MemoryLog {
         self.deliver.lock().push(deliver);
     }
 
-    fn current_document(&self, collection: Uuid, key: &DocBuf) -> Result<Option<DocBuf>> {
+    fn current_document(&self, entry: &LogEntry) -> Result<Option<DocBuf>> {
+        let Some((collection, key)) = entry.collection.zip(crate::Event::new(entry).document_key()) else {
+            return Ok(None);
+        };
         Ok(self.state.lock().documents.get(&(collection, key.bytes().to_vec())).cloned())
     }
 }
@@ -173,7 +177,7 @@ pub fn random_operation(random: &mut Random) -> (&'static str, Operation) {
                 "{{\"updatedFields\": {{\"n\": {n}}}, \"removedFields\": [\"r{k}\"], \"truncatedArrays\": [], \
                  \"disambiguatedPaths\": {{}}}}"
             );
-            Operation::Update { key, description: doc(&description), document, before }
+            Operation::Update { key, description: doc(&description), document: Some(document), before }
         }
         60..75 => Operation::Replace { key, document, before },
         75..90 => Operation::Delete { key, before },

@@ -73,6 +73,25 @@ fn render(report: &Report) -> String {
         sinks(|s| f64::from(u8::from(s.circuit_open))),
     );
     family("headwater_sink_up", "gauge", "1 if the sink runs.", sinks(|s| f64::from(u8::from(s.state == "running"))));
+    if let Some(source) = &report.source {
+        let capturing = f64::from(u8::from(source.state == "capturing"));
+        let live = source.mirrors.iter().filter(|mirror| mirror.state == "live").count();
+        family("headwater_source_capturing", "gauge", "1 while changes are captured.", one(capturing));
+        family("headwater_source_events_total", "counter", "Events captured.", one(source.events as f64));
+        family("headwater_source_gaps_total", "counter", "Gaps in the history.", one(source.gaps as f64));
+        family("headwater_source_cursors_total", "counter", "Cursors opened.", one(source.cursors_opened as f64));
+        family(
+            "headwater_source_lag_seconds",
+            "gauge",
+            "How far capturing is behind.",
+            one(source.lag_ms as f64 / 1000.0),
+        );
+        family("headwater_source_mirrors_live", "gauge", "Mirrors that are complete.", one(live as f64));
+        if let Some(window) = source.window_ms {
+            let help = "For how long the source still has what has not been captured.";
+            family("headwater_source_window_seconds", "gauge", help, one(window as f64 / 1000.0));
+        }
+    }
     out
 }
 

@@ -17,7 +17,33 @@ pub struct Report {
     pub rate: f64,
     pub streams: Vec<Stream>,
     pub views: Vec<View>,
+    /// The deployment that changes are captured from.
+    pub source: Option<Source>,
     pub sinks: Vec<Sink>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    pub uri: String,
+    pub state: &'static str,
+    pub problem: Option<String>,
+    pub cluster: String,
+    pub version: String,
+    pub events: u64,
+    pub gaps: u64,
+    pub cursors_opened: u64,
+    pub lag_ms: i64,
+    pub window_ms: Option<i64>,
+    pub mirrors: Vec<Mirror>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Mirror {
+    pub db: String,
+    pub collection: String,
+    pub state: &'static str,
+    pub loaded: u64,
+    pub estimated: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -131,8 +157,32 @@ pub async fn report(engine: &Headwater) -> Result<Report, Error> {
         rate: 0.0,
         streams: streams.collect(),
         views,
+        source: status.source.map(source),
         sinks: sinks.collect(),
     })
+}
+
+fn source(status: engine::SourceStatus) -> Source {
+    let mirror = |mirror: engine::MirrorStatus| Mirror {
+        db: mirror.db,
+        collection: mirror.collection,
+        state: mirror.state.as_str(),
+        loaded: mirror.loaded,
+        estimated: mirror.estimated,
+    };
+    Source {
+        uri: status.uri,
+        state: status.state.as_str(),
+        problem: status.problem,
+        cluster: status.cluster,
+        version: status.version,
+        events: status.events,
+        gaps: status.gaps,
+        cursors_opened: status.cursors_opened,
+        lag_ms: status.lag_ms,
+        window_ms: status.window_ms,
+        mirrors: status.mirrors.into_iter().map(mirror).collect(),
+    }
 }
 
 impl Report {

@@ -47,6 +47,7 @@ use base::{Clock, ClusterTime, SystemClock};
 use changes::Hub;
 use store::{Store, StoreOptions};
 
+pub use capture::{HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, Watched};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
 pub use delivery::{Change, Failure, HandlerBuilder};
 pub use error::{Error, ErrorKind, Result};
@@ -71,6 +72,8 @@ pub struct Options {
     pub log_retention: LogRetention,
     /// Fail points and other commands that only tests should have.
     pub enable_test_commands: bool,
+    /// A MongoDB deployment whose changes are captured; then nothing else may write here.
+    pub source: Option<SourceOptions>,
 }
 
 impl Options {
@@ -82,6 +85,7 @@ impl Options {
             sync: SyncMode::default(),
             log_retention: LogRetention::default(),
             enable_test_commands: false,
+            source: None,
         }
     }
 }
@@ -105,6 +109,7 @@ struct Inner {
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
+    source: Option<Source>,
     deliveries: delivery::Deliveries,
 }
 
@@ -116,13 +121,23 @@ impl Headwater {
             sync: options.sync,
             log_retention: options.log_retention,
             clock: Arc::clone(&options.clock),
+            captured: options.source.is_some(),
             ..StoreOptions::new(&options.dir)
         })?;
-        let hub = Hub::start(Arc::new(store.clone()));
+        if options.source.is_none() && capture::is_captured(&store)? {
+            let message = "it holds changes captured from a source; start with that --source";
+            return Err(Error::unavailable(message));
+        }
+        let source = options.source.clone().map(|source| Source::start(store.clone(), source)).transpose();
+        let source = source.map_err(Error::unavailable)?;
+        let hub = match &source {
+            Some(source) => Hub::start(Arc::new(source.log())),
+            None => Hub::start(Arc::new(store.clone())),
+        };
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
+        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
         let clock = Arc::clone(&options.clock);
         let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
         let inner = Inner {
@@ -136,6 +151,7 @@ impl Headwater {
             growth,
             sql,
             deliveries,
+            source,
         };
         Ok(Headwater { inner: Arc::new(inner) })
     }
@@ -144,9 +160,17 @@ impl Headwater {
     pub fn close(&self) {
         self.inner.sessions.end_all();
         self.inner.held.lock().clear();
+        if let Some(source) = &self.inner.source {
+            source.stop();
+        }
         self.inner.deliveries.close();
         self.inner.sql.close();
         self.inner.store.close();
+    }
+
+    /// The deployment that changes are captured from, if there is one.
+    pub fn source(&self) -> Option<&Source> {
+        self.inner.source.as_ref()
     }
 
     pub fn options(&self) -> &Options {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use engine::{Namespace, SourceOptions, Watched};
 use serde::Deserialize;
 
 /// What `headwater serve` takes. Every option is also an environment variable (`HEADWATER_DATA_DIR`)
@@ -31,6 +32,19 @@ pub struct ServeArgs {
     /// Offer configureFailPoint and friends, for testing drivers. Never in production.
     #[arg(long, env = "HEADWATER_ENABLE_TEST_COMMANDS", num_args = 0..=1, default_missing_value = "true")]
     pub enable_test_commands: Option<bool>,
+    /// Capture the changes of this MongoDB deployment (mongodb:// or mongodb+srv://, with all the
+    /// driver's options) instead of keeping documents here.
+    #[arg(long, env = "HEADWATER_SOURCE", value_name = "URI")]
+    pub source: Option<String>,
+    /// With --source: capture only these, as db or db.collection, separated by commas [default: everything].
+    #[arg(long, env = "HEADWATER_CAPTURE", value_name = "NAMES", value_delimiter = ',')]
+    pub capture: Option<Vec<String>>,
+    /// With --source: mirror these collections from the start, as db.collection; views mirror what they read.
+    #[arg(long, env = "HEADWATER_MIRROR", value_name = "NAMES", value_delimiter = ',')]
+    pub mirror: Option<Vec<String>>,
+    /// With --source: what to do when it no longer has the next event: fail, resnapshot or gap [default: fail].
+    #[arg(long, env = "HEADWATER_ON_HISTORY_LOST", value_name = "POLICY")]
+    pub on_history_lost: Option<String>,
     /// Log filter, as in "info" or "warn,engine=debug" [default: info].
     #[arg(long, env = "HEADWATER_LOG")]
     pub log: Option<String>,
@@ -45,6 +59,10 @@ struct File {
     http_listen: Option<String>,
     no_sync: Option<bool>,
     enable_test_commands: Option<bool>,
+    source: Option<String>,
+    capture: Option<Vec<String>>,
+    mirror: Option<Vec<String>>,
+    on_history_lost: Option<String>,
     log: Option<String>,
 }
 
@@ -57,6 +75,7 @@ pub struct Config {
     pub http: SocketAddr,
     pub sync: bool,
     pub enable_test_commands: bool,
+    pub source: Option<SourceOptions>,
     pub log: String,
 }
 
@@ -75,9 +94,50 @@ impl Config {
             http: address("http-listen", args.http_listen.or(file.http_listen), "127.0.0.1:8027")?,
             sync: !args.no_sync.or(file.no_sync).unwrap_or(false),
             enable_test_commands: args.enable_test_commands.or(file.enable_test_commands).unwrap_or(false),
+            source: source(Given {
+                uri: args.source.or(file.source),
+                capture: args.capture.or(file.capture),
+                mirror: args.mirror.or(file.mirror),
+                on_history_lost: args.on_history_lost.or(file.on_history_lost),
+            })?,
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
     }
+}
+
+/// What was given of the source, in text.
+struct Given {
+    uri: Option<String>,
+    capture: Option<Vec<String>>,
+    mirror: Option<Vec<String>>,
+    on_history_lost: Option<String>,
+}
+
+fn source(given: Given) -> Result<Option<SourceOptions>, String> {
+    let Some(uri) = given.uri else {
+        let without = [
+            ("capture", given.capture.is_some()),
+            ("mirror", given.mirror.is_some()),
+            ("on-history-lost", given.on_history_lost.is_some()),
+        ];
+        return match without.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(format!("--{option} says something of a source, and there is no --source")),
+            None => Ok(None),
+        };
+    };
+    let mut options = SourceOptions::new(uri);
+    for name in given.capture.unwrap_or_default() {
+        options.watched.push(name.parse().map_err(|e| format!("--capture: {e}"))?);
+    }
+    for name in given.mirror.unwrap_or_default() {
+        let parsed: Watched = name.parse().map_err(|e| format!("--mirror: {e}"))?;
+        let collection = parsed.collection.ok_or_else(|| format!("--mirror: \"{name}\" is not database.collection"))?;
+        options.mirrored.push(Namespace::new(parsed.db, collection));
+    }
+    if let Some(policy) = given.on_history_lost {
+        options.on_history_lost = policy.parse().map_err(|e| format!("--on-history-lost: {e}"))?;
+    }
+    Ok(Some(options))
 }
 
 fn read_file(path: &Path) -> Result<File, String> {

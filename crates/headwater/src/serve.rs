@@ -59,6 +59,7 @@ impl Server {
         let options = engine::Options {
             sync: if config.sync { engine::SyncMode::Durable } else { engine::SyncMode::Buffered },
             enable_test_commands: config.enable_test_commands,
+            source: config.source.clone(),
             ..engine::Options::new(&config.data_dir)
         };
         let engine = Headwater::open(options).map_err(|e| format!("cannot open {}: {e}", config.data_dir.display()))?;

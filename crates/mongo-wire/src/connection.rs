@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::codec::{self, DecodeError, HEADER_LEN, Header, Incoming, ReplyFrame};
 use crate::command::{self, Context, Outcome};
+use crate::front::{self, Route};
 use crate::server::Shared;
 
 /// First read of a message; most commands fit.
@@ -48,7 +49,8 @@ pub async fn run(shared: Arc<Shared>, socket: TcpStream, ends: Endpoints) {
     let peer = Arc::new(Peer { id: ends.id, local: ends.local, remote: ends.remote, app_name: OnceLock::new() });
     let (gone, watch_gone) = watch::channel(false);
     let context = Context { server: shared, peer, gone: watch_gone };
-    let mut connection = Connection { reader, writer, buffer: BytesMut::new(), gone, replies: 0 };
+    let mut connection =
+        Connection { reader, writer, buffer: BytesMut::new(), gone, replies: 0, link: front::Link::default() };
     let mut stop = context.server.shutdown.clone();
     loop {
         let message = tokio::select! {
@@ -69,6 +71,8 @@ struct Connection {
     gone: watch::Sender<bool>,
     /// Becomes the next reply's request id.
     replies: i32,
+    /// To the deployment that changes are captured from.
+    link: front::Link,
 }
 
 /// The connection has to end.
@@ -115,8 +119,16 @@ impl Connection {
     }
 
     async fn handle(&mut self, context: &Context, header: Header, whole: Bytes) -> Result<(), HangUp> {
-        match codec::decode(header, whole) {
+        match codec::decode(header, whole.clone()) {
+            Ok(Incoming::Command(command)) if context.server.engine.source().is_some() => {
+                self.handle_in_front(context, header, whole, command).await
+            }
             Ok(Incoming::Command(command)) => self.handle_command(context, command).await,
+            Ok(Incoming::Query(query))
+                if context.server.engine.source().is_some() && front::logs_in(query.body.as_doc()) =>
+            {
+                self.pass(context, header, whole, false, true).await
+            }
             Ok(Incoming::Query(query)) => {
                 let frame = ReplyFrame { response_to: query.request_id, compress: false, ..ReplyFrame::default() };
                 let body = self.watched(command::run_query(context, query)).await;
@@ -162,6 +174,61 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Serves what is served from the captured log, and passes on the rest.
+    async fn handle_in_front(
+        &mut self,
+        context: &Context,
+        header: Header,
+        whole: Bytes,
+        command: codec::Command,
+    ) -> Result<(), HangUp> {
+        let silent = command.more_to_come;
+        let handshake = front::logs_in(command.body.as_doc());
+        match front::route(context, &mut self.link, command).await {
+            Ok(Route::Here(command)) => self.handle_command(context, command).await,
+            Ok(Route::There) => self.pass(context, header, whole, silent, handshake).await,
+            Err(error) => {
+                let body = command::refuse(context, &error);
+                let frame =
+                    ReplyFrame { request_id: self.next_id(), response_to: header.request_id, ..ReplyFrame::default() };
+                self.write(codec::encode_msg(frame, &body)).await
+            }
+        }
+    }
+
+    /// Passes a message to the deployment and its reply to the client. If the deployment cannot be
+    /// reached the client is hung up on, which it knows how to handle: it looks for the primary.
+    async fn pass(
+        &mut self,
+        context: &Context,
+        header: Header,
+        whole: Bytes,
+        silent: bool,
+        handshake: bool,
+    ) -> Result<(), HangUp> {
+        let mut link = std::mem::take(&mut self.link);
+        let passed = self.watched(link.pass(context, header, &whole, silent)).await;
+        self.link = link;
+        match passed {
+            Ok(None) => Ok(()),
+            Ok(Some(reply)) if handshake => {
+                let reply = front::rewrite_reply(context, &reply).ok_or(HangUp)?;
+                self.write(reply).await
+            }
+            Ok(Some(reply)) => self.write(reply.to_vec()).await,
+            Err(error) if error.code() == 115 => {
+                let body = command::refuse(context, &error);
+                let frame =
+                    ReplyFrame { request_id: self.next_id(), response_to: header.request_id, ..ReplyFrame::default() };
+                self.write(codec::encode_msg(frame, &body)).await
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client's command could not be passed on");
+                Err(HangUp)
+            }
+        }
     }
 
     /// Runs a command while watching for the client's leaving.

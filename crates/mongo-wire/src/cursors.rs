@@ -155,6 +155,11 @@ impl CursorRegistry {
         drop(expired);
     }
 
+    /// Is the cursor one of this server's?
+    pub fn has(&self, id: i64) -> bool {
+        self.entries.lock().contains_key(&id)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.lock().len()
     }

@@ -48,9 +48,23 @@ pub async fn run(ctx: &Context, body: document::RawDoc<'_>, legacy: bool) -> Res
         reply.push("helloOk", true);
     }
     reply.push("topologyVersion", topology_version(ctx));
-    reply.push("hosts", vec![Value::from(ctx.address())]);
-    reply.push("setName", SET_NAME);
-    reply.push("setVersion", 1);
+    let identity =
+        match ctx.server.engine.source() {
+            None => None,
+            Some(_) => Some(crate::front::identity(ctx).ok_or_else(|| {
+                Error::unavailable("the source has not been reached yet, so it is not known what it is")
+            })?),
+        };
+    let told = |name: &str| identity.as_ref().and_then(|hello| hello.get(name)).map(|value| value.to_value());
+    match &identity {
+        // A router is no member of a set, and clients must not take it for one.
+        Some(hello) if hello.get("msg").is_some() => reply.push("msg", "isdbgrid"),
+        _ => {
+            reply.push("hosts", vec![Value::from(ctx.address())]);
+            reply.push("setName", told("setName").unwrap_or_else(|| SET_NAME.into()));
+            reply.push("setVersion", told("setVersion").unwrap_or(Value::Int32(1)));
+        }
+    }
     reply.push(if legacy { "ismaster" } else { "isWritablePrimary" }, true);
     reply.push("secondary", false);
     reply.push("primary", ctx.address());
@@ -63,10 +77,11 @@ pub async fn run(ctx: &Context, body: document::RawDoc<'_>, legacy: bool) -> Res
     reply.push("localTime", Value::Date(ctx.server.engine.clock().now_ms()));
     reply.push("logicalSessionTimeoutMinutes", SESSION_TIMEOUT_MINUTES);
     reply.push("connectionId", ctx.peer.id as i32);
-    reply.push("minWireVersion", 0);
-    reply.push("maxWireVersion", MAX_WIRE_VERSION);
+    reply.push("minWireVersion", told("minWireVersion").unwrap_or(Value::Int32(0)));
+    reply.push("maxWireVersion", told("maxWireVersion").unwrap_or(Value::Int32(MAX_WIRE_VERSION)));
     reply.push("readOnly", false);
-    if offers_zlib(body) {
+    // What is passed on to a source is passed as it came, so it may not come compressed.
+    if identity.is_none() && offers_zlib(body) {
         reply.push("compression", vec![Value::from("zlib")]);
     }
     Ok(reply.into())

@@ -12,7 +12,7 @@
 //! - A damaged or hostile message ends its own command or connection and nothing else.
 //! - Every reply carries the cluster's time; every error a code, its name and its labels.
 //!
-//! Read next: `codec.rs`, `connection.rs`, `command/mod.rs`, `cursors.rs`.
+//! Read next: `codec.rs`, `connection.rs`, `command/mod.rs`, `cursors.rs`, `front.rs`.
 
 pub mod codec;
 mod command;
@@ -20,6 +20,7 @@ mod connection;
 mod cursors;
 pub mod error_codes;
 mod failpoint;
+mod front;
 mod hello;
 mod reply;
 mod server;

@@ -46,7 +46,7 @@ impl From<Doc> for Reply {
 }
 
 /// Closes a reply.
-pub fn finish(mut reply: Reply, time: ClusterTime) -> DocBuf {
+pub fn finish(mut reply: Reply, time: Times) -> DocBuf {
     if let Some(error) = &reply.write_concern_error {
         reply.body.value("writeConcernError", &Value::Document(error.clone()));
         let code = error.get("code").and_then(Value::as_whole).unwrap_or(0) as i32;
@@ -55,17 +55,17 @@ pub fn finish(mut reply: Reply, time: ClusterTime) -> DocBuf {
         }
     }
     reply.body.f64("ok", if reply.not_ok { 0.0 } else { 1.0 });
-    write_times(&mut reply.body, time, reply.operation_time.unwrap_or(time));
+    write_times(&mut reply.body, time, reply.operation_time);
     reply.body.finish()
 }
 
 /// The reply of a command that failed.
-pub fn error(error: &Error, labels: &[String], time: ClusterTime) -> DocBuf {
+pub fn error(error: &Error, labels: &[String], time: Times) -> DocBuf {
     failed(error, labels, time, None)
 }
 
 /// The same, of a write whose concern cannot be had either: a server waits for it in any case.
-pub fn failed(error: &Error, labels: &[String], time: ClusterTime, write_concern_error: Option<&Doc>) -> DocBuf {
+pub fn failed(error: &Error, labels: &[String], time: Times, write_concern_error: Option<&Doc>) -> DocBuf {
     let mut body = DocWriter::new();
     if !labels.is_empty() {
         write_labels(&mut body, labels);
@@ -82,7 +82,7 @@ pub fn failed(error: &Error, labels: &[String], time: ClusterTime, write_concern
     if let Some(error) = write_concern_error {
         body.value("writeConcernError", &Value::Document(error.clone()));
     }
-    write_times(&mut body, time, time);
+    write_times(&mut body, time, None);
     body.finish()
 }
 
@@ -94,7 +94,24 @@ fn write_labels(body: &mut DocWriter, labels: &[String]) {
     body.end();
 }
 
-fn write_times(body: &mut DocWriter, cluster: ClusterTime, operation: ClusterTime) {
+/// The times of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub applied: ClusterTime,
+    /// Whether clients are told the cluster's time, to pass on. A front does not tell it: it cannot
+    /// sign, and the deployment would be given its unsigned time.
+    pub gossips: bool,
+}
+
+fn write_times(body: &mut DocWriter, times: Times, operation: Option<ClusterTime>) {
+    let cluster = times.applied;
+    if times.gossips {
+        write_cluster_time(body, cluster);
+    }
+    body.timestamp("operationTime", operation.unwrap_or(cluster));
+}
+
+fn write_cluster_time(body: &mut DocWriter, cluster: ClusterTime) {
     body.begin_document("$clusterTime");
     body.timestamp("clusterTime", cluster);
     body.begin_document("signature");
@@ -102,5 +119,4 @@ fn write_times(body: &mut DocWriter, cluster: ClusterTime, operation: ClusterTim
     body.i64("keyId", 0);
     body.end();
     body.end();
-    body.timestamp("operationTime", operation);
 }

@@ -37,7 +37,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
     let mut batch = Batch::default();
     overlay.into_batch(&mut batch);
     let changed = !effects.touched.is_empty();
-    if batch.is_empty() && effects.entries.is_empty() && !changed {
+    if batch.is_empty() && effects.entries.is_empty() && !changed && effects.advance <= shared.applied() {
         let applied = shared.applied();
         return Ok(Prepared {
             batch,
@@ -51,7 +51,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
         });
     }
     let last = shared.applied().max(ClusterTime(shared.reserved.load(Ordering::Acquire)));
-    let entries = position(effects.entries, last, now_ms, grouping);
+    let entries = position(effects.entries, (last, shared.applied()), now_ms, grouping);
     let log_bytes = append_log(&mut batch, &entries);
     if changed {
         Arc::make_mut(&mut catalog).version += 1;
@@ -76,7 +76,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
         let counts = layout::read_counts(&*shared.kv, collection)?.plus(documents, bytes);
         batch.put(Space::Meta, key, counts.encode());
     }
-    let applied = entries.last().map_or(last, |entry| entry.position.time);
+    let applied = entries.last().map_or(last, |entry| entry.position.time).max(effects.advance);
     let mut bytes = shared.log.bytes() + log_bytes as u64;
     if let Some((removed, removed_bytes)) = effects.log_removed {
         bytes = bytes.saturating_sub(removed_bytes);
@@ -97,11 +97,23 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
     })
 }
 
-/// Every entry has a time of its own, except that those of a transaction share one.
-fn position(new: Vec<NewEntry>, last: ClusterTime, now_ms: i64, grouping: Option<Grouping>) -> Vec<LogEntry> {
+/// Every entry has a time of its own, except that those of a transaction share one. Captured entries
+/// have their position already; it is moved only where it would not be after what is in the log.
+fn position(
+    new: Vec<NewEntry>,
+    (last, applied): (ClusterTime, ClusterTime),
+    now_ms: i64,
+    grouping: Option<Grouping>,
+) -> Vec<LogEntry> {
     let count = new.len();
     let mut time = last;
+    let mut previous = LogPosition { time: applied, index: u32::MAX };
     let entries = new.into_iter().enumerate().map(|(i, entry)| {
+        if let Some(origin) = entry.origin {
+            let (position, captured) = origin.into_entry(entry.namespace, entry.collection, entry.operation, previous);
+            (previous, time) = (position, position.time);
+            return captured;
+        }
         if i == 0 || grouping.is_none() {
             time = time.tick(now_ms);
         }
@@ -118,6 +130,7 @@ fn position(new: Vec<NewEntry>, last: ClusterTime, now_ms: i64, grouping: Option
             collection: entry.collection,
             operation: entry.operation,
             txn,
+            token: None,
         }
     });
     entries.collect()

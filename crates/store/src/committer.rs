@@ -212,8 +212,11 @@ impl Group {
                 }
             } else {
                 let durable = shared.applied();
-                shared.durable.store(durable.0, Ordering::Release);
-                notify(shared, self.entries, durable);
+                let before = ClusterTime(shared.durable.swap(durable.0, Ordering::AcqRel));
+                // Time alone moves where a captured log says that it is complete further on.
+                if !self.entries.is_empty() || durable > before {
+                    notify(shared, self.entries, durable);
+                }
             }
         }
         for (job, time) in self.done {
@@ -223,9 +226,6 @@ impl Group {
 }
 
 fn notify(shared: &Shared, entries: Vec<LogEntry>, durable: ClusterTime) {
-    if entries.is_empty() {
-        return;
-    }
     let entries: Arc<[LogEntry]> = entries.into();
     for listener in &*shared.listeners.read() {
         if catch_unwind(AssertUnwindSafe(|| listener(&entries, durable))).is_err() {

@@ -64,6 +64,9 @@ pub struct LogEntry {
     pub operation: Operation,
     /// `None` for ordinary (also retryable) writes.
     pub txn: Option<TxnInfo>,
+    /// `{_data, _typeBits?}`: the resume token that a captured event came with, if it is not the
+    /// one that follows from the other fields.
+    pub token: Option<DocBuf>,
 }
 
 /// What was done. `key` is the document key `{_id: …}`.
@@ -73,12 +76,12 @@ pub enum Operation {
         key: DocBuf,
         document: DocBuf,
     },
-    /// `document` is the post-image; `description` is `{updatedFields, removedFields,
-    /// truncatedArrays, disambiguatedPaths}`.
+    /// `document` is the post-image, which only a captured event may lack; `description` is
+    /// `{updatedFields, removedFields, truncatedArrays, disambiguatedPaths}`.
     Update {
         key: DocBuf,
         description: DocBuf,
-        document: DocBuf,
+        document: Option<DocBuf>,
         before: Option<PreImage>,
     },
     Replace {
@@ -102,6 +105,19 @@ pub enum Operation {
         dropped_target: Option<Uuid>,
     },
     DropDatabase,
+    /// Changes between `from` and this entry are missing: the log they were to be captured from no
+    /// longer had them.
+    Gap {
+        from: ClusterTime,
+        reason: Arc<str>,
+    },
+    /// A mirrored document was found to differ from its original and was corrected: nothing that
+    /// happened, so no event, but a change of the collection's rows here.
+    Corrected {
+        key: DocBuf,
+        document: Option<DocBuf>,
+        before: Option<DocBuf>,
+    },
     /// `{indexes: [spec, …]}`.
     CreateIndexes {
         description: DocBuf,

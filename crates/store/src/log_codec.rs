@@ -8,7 +8,7 @@
 //!   record value = { length (4) · entry } …
 //!   entry        = time 8 · index 4 · wall clock 8 · flags 1 · operation 1
 //!                  · database name (2 + n) · collection name (2 + n)
-//!                  · [collection UUID 16] · [lsid · transaction number 8 · last 1]
+//!                  · [collection UUID 16] · [lsid · transaction number 8 · last 1] · [resume token]
 //!                  · what the operation carries; documents carry their own length
 //! ```
 //! Numbers in entries are little endian. Decoded documents are slices of the record.
@@ -30,6 +30,7 @@ pub const RECORD_SIZE: usize = 32 * 1024;
 
 const HAS_UUID: u8 = 1;
 const HAS_TXN: u8 = 2;
+const HAS_TOKEN: u8 = 4;
 
 mod op {
     pub const INSERT: u8 = 1;
@@ -43,6 +44,9 @@ mod op {
     pub const CREATE_INDEXES: u8 = 9;
     pub const DROP_INDEXES: u8 = 10;
     pub const MODIFY: u8 = 11;
+    pub const UPDATE_WITHOUT_IMAGE: u8 = 12;
+    pub const GAP: u8 = 13;
+    pub const CORRECTED: u8 = 14;
 }
 
 pub fn record_key(position: LogPosition) -> [u8; 12] {
@@ -61,7 +65,8 @@ pub fn append(out: &mut Vec<u8>, entry: &LogEntry) {
     out.extend_from_slice(&entry.wall_ms.to_le_bytes());
     let uuid = if entry.collection.is_some() { HAS_UUID } else { 0 };
     let txn = if entry.txn.is_some() { HAS_TXN } else { 0 };
-    out.push(uuid | txn);
+    let token = if entry.token.is_some() { HAS_TOKEN } else { 0 };
+    out.push(uuid | txn | token);
     out.push(code(&entry.operation));
     append_namespace(out, &entry.namespace);
     if let Some(uuid) = entry.collection {
@@ -72,6 +77,9 @@ pub fn append(out: &mut Vec<u8>, entry: &LogEntry) {
         out.extend_from_slice(&txn.txn_number.to_le_bytes());
         out.push(u8::from(txn.last));
     }
+    if let Some(token) = &entry.token {
+        append_doc(out, token);
+    }
     append_operation(out, &entry.operation);
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -80,6 +88,7 @@ pub fn append(out: &mut Vec<u8>, entry: &LogEntry) {
 fn code(operation: &Operation) -> u8 {
     match operation {
         Operation::Insert { .. } => op::INSERT,
+        Operation::Update { document: None, .. } => op::UPDATE_WITHOUT_IMAGE,
         Operation::Update { .. } => op::UPDATE,
         Operation::Replace { .. } => op::REPLACE,
         Operation::Delete { .. } => op::DELETE,
@@ -90,6 +99,8 @@ fn code(operation: &Operation) -> u8 {
         Operation::CreateIndexes { .. } => op::CREATE_INDEXES,
         Operation::DropIndexes { .. } => op::DROP_INDEXES,
         Operation::Modify { .. } => op::MODIFY,
+        Operation::Gap { .. } => op::GAP,
+        Operation::Corrected { .. } => op::CORRECTED,
     }
 }
 
@@ -102,7 +113,9 @@ fn append_operation(out: &mut Vec<u8>, operation: &Operation) {
         Operation::Update { key, description, document, before } => {
             append_doc(out, key);
             append_doc(out, description);
-            append_doc(out, document);
+            if let Some(document) = document {
+                append_doc(out, document);
+            }
             append_image(out, before.as_ref());
         }
         Operation::Replace { key, document, before } => {
@@ -123,6 +136,15 @@ fn append_operation(out: &mut Vec<u8>, operation: &Operation) {
             });
         }
         Operation::Drop | Operation::DropDatabase => {}
+        Operation::Corrected { key, document, before } => {
+            append_doc(out, key);
+            append_optional(out, document.as_ref());
+            append_optional(out, before.as_ref());
+        }
+        Operation::Gap { from, reason } => {
+            out.extend_from_slice(&from.0.to_le_bytes());
+            append_text(out, reason);
+        }
         Operation::Rename { to, dropped_target } => {
             append_namespace(out, to);
             out.push(u8::from(dropped_target.is_some()));
@@ -142,6 +164,13 @@ fn append_operation(out: &mut Vec<u8>, operation: &Operation) {
 
 fn append_doc(out: &mut Vec<u8>, doc: &DocBuf) {
     out.extend_from_slice(doc.bytes());
+}
+
+fn append_optional(out: &mut Vec<u8>, doc: Option<&DocBuf>) {
+    out.push(u8::from(doc.is_some()));
+    if let Some(doc) = doc {
+        append_doc(out, doc);
+    }
 }
 
 fn append_text(out: &mut Vec<u8>, text: &str) {
@@ -222,8 +251,9 @@ impl RecordReader {
         let namespace = cursor.namespace(&mut self.namespace)?;
         let collection = if flags & HAS_UUID != 0 { Some(cursor.uuid()?) } else { None };
         let txn = if flags & HAS_TXN != 0 { Some(cursor.txn()?) } else { None };
+        let token = if flags & HAS_TOKEN != 0 { Some(cursor.doc()?) } else { None };
         let operation = cursor.operation(code)?;
-        Ok(LogEntry { position, wall_ms, namespace, collection, operation, txn })
+        Ok(LogEntry { position, wall_ms, namespace, collection, operation, txn, token })
     }
 }
 
@@ -305,6 +335,10 @@ impl Cursor {
         }
     }
 
+    fn optional(&mut self) -> Result<Option<DocBuf>> {
+        if self.u8()? == 0 { Ok(None) } else { self.doc().map(Some) }
+    }
+
     fn txn(&mut self) -> Result<TxnInfo> {
         Ok(TxnInfo { lsid: self.doc()?, txn_number: self.i64()?, last: self.u8()? != 0 })
     }
@@ -315,9 +349,21 @@ impl Cursor {
             op::UPDATE => Operation::Update {
                 key: self.doc()?,
                 description: self.doc()?,
-                document: self.doc()?,
+                document: Some(self.doc()?),
                 before: self.image()?,
             },
+            op::UPDATE_WITHOUT_IMAGE => {
+                Operation::Update { key: self.doc()?, description: self.doc()?, document: None, before: self.image()? }
+            }
+            op::CORRECTED => {
+                Operation::Corrected { key: self.doc()?, document: self.optional()?, before: self.optional()? }
+            }
+            op::GAP => {
+                let from = ClusterTime(u64::from_le_bytes(self.array()?));
+                let reason = self.text()?;
+                let reason = std::str::from_utf8(&reason).map_err(|_| damaged("a reason"))?.into();
+                Operation::Gap { from, reason }
+            }
             op::REPLACE => Operation::Replace { key: self.doc()?, document: self.doc()?, before: self.image()? },
             op::DELETE => Operation::Delete { key: self.doc()?, before: self.image()? },
             op::CREATE => Operation::Create { description: self.doc()?, kind: self.kind()? },

@@ -44,9 +44,12 @@ fn write_format(file: &Path) -> std::io::Result<()> {
     std::fs::rename(&draft, file)
 }
 
-/// Reads what the store keeps in memory. A new directory gets its first state.
-pub fn recover(kv: &dyn Kv, clock: &dyn Clock) -> Result<Recovered> {
-    if kv.get(Space::Meta, layout::STATE)?.is_none() {
+/// Reads what the store keeps in memory. A new directory gets its first state; without a clock its
+/// log begins with the first time that is appended.
+pub fn recover(kv: &dyn Kv, clock: Option<&dyn Clock>) -> Result<Recovered> {
+    if let Some(clock) = clock
+        && kv.get(Space::Meta, layout::STATE)?.is_none()
+    {
         begin(kv, clock)?;
     }
     abandon_builds(kv)?;

@@ -1,5 +1,7 @@
 //! Reads that a snapshot and a write transaction have in common.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use document::key_string::encode_value;
 use document::{DocBuf, Raw};
@@ -65,6 +67,28 @@ pub trait Reader {
             let (key, document) = entry?;
             Ok(Stored { record: layout::record_of_key(&key)?, document: DocBuf::trusted(document) })
         }))
+    }
+
+    /// The documents in the order of their `_id`, those after one.
+    fn by_id_after<'a>(&'a self, collection: CollectionId, after: Option<Raw<'_>>) -> Result<Rows<'a>>
+    where
+        Self: Sync,
+    {
+        let index = Arc::clone(self.catalog().need(collection)?.id_index()?);
+        let mut range = KeyRange::prefix(&index.prefix());
+        if let Some(after) = after {
+            encode_value(after, &mut range.from, false, index.collation.as_deref());
+            // The least key after that one.
+            range.from.push(0);
+        }
+        Ok(Box::new(self.kv_range(Space::Indexes, range, Direction::Forward).filter_map(move |entry| {
+            let found = entry.and_then(|(key, value)| {
+                let record = index.record_of(&key, &value)?;
+                let document = self.fetch(collection, record)?;
+                Ok(document.map(|document| Stored { record, document }))
+            });
+            found.transpose()
+        })))
     }
 
     /// Documents and bytes in a collection.

@@ -36,6 +36,8 @@ pub struct StoreOptions {
     /// How often dropped contents are removed, the log is cut and TTL indexes are looked at; `None`:
     /// only by `Store::upkeep`.
     pub upkeep_interval: Option<Duration>,
+    /// The log is captured from another one and begins with that one's times, not with this clock's.
+    pub captured: bool,
 }
 
 impl StoreOptions {
@@ -47,6 +49,7 @@ impl StoreOptions {
             sync: SyncMode::default(),
             log_retention: LogRetention::default(),
             upkeep_interval: Some(Duration::from_secs(20)),
+            captured: false,
         }
     }
 }
@@ -113,7 +116,8 @@ impl Store {
 
     /// Opens on any key-value store; `options.dir` is not touched.
     pub fn open_on(kv: Arc<dyn Kv>, options: StoreOptions) -> Result<Store> {
-        let recovered = open::recover(&*kv, &*options.clock)?;
+        let clock = (!options.captured).then_some(&*options.clock);
+        let recovered = open::recover(&*kv, clock)?;
         let shared = Arc::new(Shared::new(kv, options.clock, recovered));
         let inbox = Arc::new(Inbox::new());
         let retention = options.log_retention;

@@ -126,6 +126,8 @@ pub fn word(operation: &Operation) -> String {
         Operation::CreateIndexes { .. } => "createIndexes".to_owned(),
         Operation::DropIndexes { .. } => "dropIndexes".to_owned(),
         Operation::Modify { .. } => "modify".to_owned(),
+        Operation::Corrected { key, .. } => format!("corrected {}", id(key)),
+        Operation::Gap { .. } => "gap".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whatever a call refuses leaves nothing behind, so a closure may go on after a refused document
 //! (unordered inserts do).
 
+mod captured;
 mod documents;
 mod index_builds;
 mod index_statements;
@@ -14,6 +15,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base::ClusterTime;
 use bytes::Bytes;
 use document::DocBuf;
 use rustc_hash::FxHashMap;
@@ -38,6 +40,8 @@ pub(crate) struct NewEntry {
     pub namespace: Namespace,
     pub collection: Option<base::Uuid>,
     pub operation: Operation,
+    /// Of an entry that was captured from another log.
+    pub origin: Option<Box<captured::Origin>>,
 }
 
 /// What a write does beside keys and values.
@@ -52,6 +56,8 @@ pub(crate) struct Effects {
     pub evicted: FxHashMap<CollectionId, RecordId>,
     /// Bytes of log entries that were removed, and up to where.
     pub log_removed: Option<(LogPosition, u64)>,
+    /// The log is complete up to here although no entry says so.
+    pub advance: ClusterTime,
 }
 
 impl Effects {
@@ -65,6 +71,7 @@ impl Effects {
         self.touched.extend(newer.touched);
         self.evicted.extend(newer.evicted);
         self.log_removed = newer.log_removed.or(self.log_removed);
+        self.advance = self.advance.max(newer.advance);
     }
 }
 
@@ -139,6 +146,7 @@ impl WriteTxn {
             namespace: collection.namespace.clone(),
             collection: collection.log_uuid(),
             operation,
+            origin: None,
         });
     }
 

@@ -1,8 +1,10 @@
 //! Change events as rows of a stream, and as deltas of a collection.
 
 use changes::event::Event;
+use changes::scope::OperationType;
 use changes::token::ResumeToken;
 use dataflow::{Delta, StepContext};
+use document::{Doc, DocBuf};
 use sql::datum::Numeric;
 use sql::{Datum, Json, Row, Source, SqlError};
 use store::{LogEntry, Operation};
@@ -47,12 +49,13 @@ impl StreamBounds {
 pub fn stream_column(entry: &LogEntry, stream: &StreamDefinition, column: usize) -> Datum {
     let event = Event::new(entry);
     let text = |s: &str| Datum::text(s);
-    let document = |doc: Option<&document::DocBuf>| doc.map_or(Datum::Null, document_datum);
+    let document = |doc: Option<&DocBuf>| doc.map_or(Datum::Null, document_datum);
     match column {
         0 => Datum::text(event.change_id()),
         1 => cluster_time(entry.position.time),
         2 | 3 => Datum::Timestamp(entry.wall_ms.saturating_mul(1000)),
         4 => text(event.operation_type()),
+        5 if entry.namespace.db.is_empty() => Datum::Null,
         5 => text(&entry.namespace.db),
         6 if entry.namespace.collection.is_empty() => Datum::Null,
         6 => text(&entry.namespace.collection),
@@ -63,12 +66,19 @@ pub fn stream_column(entry: &LogEntry, stream: &StreamDefinition, column: usize)
         },
         9 if !stream.images.before_change => Datum::Null,
         9 => document(event.before()),
-        10 => event.update_description().map_or(Datum::Null, |doc| document_datum(&doc)),
+        10 => gap(entry).or_else(|| event.update_description()).map_or(Datum::Null, |doc| document_datum(&doc)),
         11 => inner(&event, "updatedFields"),
         12 => inner(&event, "removedFields"),
         13 => event.txn_number().map_or(Datum::Null, Datum::Int),
         _ => document(event.lsid()),
     }
+}
+
+/// `{from, reason}` of a gap, in the place of an update's description.
+fn gap(entry: &LogEntry) -> Option<DocBuf> {
+    let Operation::Gap { from, reason } = &entry.operation else { return None };
+    let from = ResumeToken::high_water_mark(*from).data();
+    Some(Doc::new().with("from", from).with("reason", reason.to_string()).to_buf())
 }
 
 /// Seconds, with the increment as the last ten decimal places.
@@ -105,6 +115,9 @@ impl StreamDefinition {
     }
 
     fn watches(&self, entry: &LogEntry) -> bool {
+        if matches!(entry.operation, Operation::Gap { .. }) {
+            return true;
+        }
         let (db, name) = (&*entry.namespace.db, &*entry.namespace.collection);
         if changes::scope::is_internal_db(db) || name.starts_with("system.") {
             return false;
@@ -117,7 +130,13 @@ impl StreamDefinition {
     }
 
     fn shows(&self, entry: &LogEntry) -> bool {
-        let operation = changes::scope::OperationType::of(entry);
+        let operation = OperationType::of(entry);
+        match operation {
+            // Whoever chose operations does not know of those that are missing.
+            OperationType::Gap => return true,
+            OperationType::Corrected => return false,
+            _ => {}
+        }
         if self.operation_types.is_empty() {
             return operation.is_classic() || self.show_expanded_events;
         }
@@ -146,16 +165,22 @@ pub fn collection_delta(entry: &LogEntry, columns: &ScanColumns, out: &mut Vec<D
     let row = |doc| collection_row(columns, doc);
     match &entry.operation {
         Operation::Insert { document, .. } => out.push((row(document), 1)),
-        Operation::Update { document, before, .. } | Operation::Replace { document, before, .. } => {
+        Operation::Update { document: Some(document), before, .. } | Operation::Replace { document, before, .. } => {
             out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1));
             out.push((row(document), 1));
         }
         Operation::Delete { before, .. } => out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1)),
+        Operation::Update { document: None, .. } => return Err(ReadAnew),
+        Operation::Corrected { document, before, .. } => {
+            out.extend(before.as_ref().map(|before| (row(before), -1)));
+            out.extend(document.as_ref().map(|document| (row(document), 1)));
+        }
         Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => return Err(ReadAnew),
         Operation::Create { .. }
         | Operation::CreateIndexes { .. }
         | Operation::DropIndexes { .. }
-        | Operation::Modify { .. } => {}
+        | Operation::Modify { .. }
+        | Operation::Gap { .. } => {}
     }
     Ok(())
 }

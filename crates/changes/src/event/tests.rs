@@ -8,6 +8,7 @@ use crate::testing::{doc, json, uuid_of};
 fn entry(operation: Operation) -> LogEntry {
     let whole_db = matches!(operation, Operation::DropDatabase);
     LogEntry {
+        token: None,
         position: LogPosition { time: ClusterTime::new(9, 1), index: 0 },
         wall_ms: 1_700_000_000_123,
         namespace: Namespace::new("shop", if whole_db { "" } else { "orders" }),
@@ -44,7 +45,7 @@ fn update(before: bool) -> Operation {
     Operation::Update {
         key: doc(r#"{"_id": 1}"#),
         description: doc(DESCRIPTION),
-        document: doc(r#"{"_id": 1, "a": {"1": 2}}"#),
+        document: Some(doc(r#"{"_id": 1, "a": {"1": 2}}"#)),
         before: before.then(|| PreImage { document: doc(r#"{"_id": 1, "b": 1}"#), by_option: false }),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn entry_bytes(entry: &LogEntry) -> usize {
     let operation = match &entry.operation {
         Operation::Insert { key, document } => key.len() + document.len(),
         Operation::Update { key, description, document, before } => {
-            key.len() + description.len() + document.len() + image(before)
+            key.len() + description.len() + document.as_ref().map_or(0, DocBuf::len) + image(before)
         }
         Operation::Replace { key, document, before } => key.len() + document.len() + image(before),
         Operation::Delete { key, before } => key.len() + image(before),
@@ -61,7 +61,10 @@ pub(crate) fn entry_bytes(entry: &LogEntry) -> usize {
         | Operation::CreateIndexes { description }
         | Operation::DropIndexes { description } => description.len(),
         Operation::Modify { description, before } => description.len() + before.len(),
-        Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => 0,
+        Operation::Corrected { key, document, before } => {
+            key.len() + document.as_ref().map_or(0, DocBuf::len) + before.as_ref().map_or(0, DocBuf::len)
+        }
+        Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase | Operation::Gap { .. } => 0,
     };
     size_of::<LogEntry>() + operation
 }

@@ -82,7 +82,9 @@ impl LogFilter {
     }
 
     pub fn accepts(&self, entry: &LogEntry) -> bool {
-        self.operations.contains(OperationType::of(entry)) && self.scope.shows(entry, self.shown)
+        let operation = OperationType::of(entry);
+        let concerns = operation == OperationType::Corrected || self.scope.shows(entry, self.shown);
+        self.operations.contains(operation) && concerns
     }
 }
 

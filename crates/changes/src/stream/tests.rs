@@ -291,7 +291,7 @@ fn update(id: i32, value: i32, by_option: Option<bool>) -> Operation {
         description: doc(&format!(
             r#"{{"updatedFields": {{"n": {value}}}, "removedFields": [], "truncatedArrays": []}}"#
         )),
-        document: doc(&format!(r#"{{"_id": {id}, "n": {value}}}"#)),
+        document: Some(doc(&format!(r#"{{"_id": {id}, "n": {value}}}"#))),
         before: by_option.map(image),
     }
 }

@@ -1,7 +1,8 @@
 //! Change streams over the documents of this database.
 
-use changes::{ChangeStream, StreamRequest, Target};
-use document::{DocBuf, RawDoc};
+use base::ClusterTime;
+use changes::{ChangeStream, ResumeToken, StreamRequest, Target};
+use document::{DocBuf, Raw, RawDoc};
 use store::Catalog;
 
 use super::requests::{Aggregate, Origin};
@@ -44,6 +45,19 @@ impl Headwater {
         let stages: Vec<RawDoc<'_>> = aggregate.pipeline.iter().map(DocBuf::as_doc).collect();
         let request = StreamRequest::parse(&stages, Target { db, collection }, &context)?;
         Ok(Cursor::Changes(Box::new(ChangeStream::open(self.hub(), request)?)))
+    }
+
+    /// With a source: does the captured log reach back to where a `$changeStream` wants to begin?
+    /// Says yes to what cannot be read, so that opening it says what is wrong.
+    pub fn can_watch_from(&self, stage: RawDoc<'_>) -> bool {
+        let token = stage.get("resumeAfter").or_else(|| stage.get("startAfter")).and_then(Raw::as_document);
+        let from = match (token, stage.get("startAtOperationTime")) {
+            (Some(token), _) => ResumeToken::parse(token).ok().map(|token| token.cluster_time()),
+            (None, Some(Raw::Timestamp(time))) => Some(ClusterTime(time)),
+            _ => None,
+        };
+        let removed = self.hub().source().removed_up_to();
+        from.is_none_or(|from| removed.is_none_or(|removed| from > removed))
     }
 }
 

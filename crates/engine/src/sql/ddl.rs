@@ -6,14 +6,13 @@ use ::sql::parser::statement::{CreateChangeStream, Name, StartAt, StreamAction, 
 use ::sql::{Notice, Source, SqlError};
 use base::ClusterTime;
 use changes::ResumeToken;
-use store::Store;
 use views::definition::{DefinitionKind, StoredDefinition, definition_key};
 use views::runtime::{Redefinition, store_error};
 use views::{Definitions, StreamDefinition, ViewDefinition};
 
 use super::definitions::{self, just_before};
 use super::view_ddl::{closure, drop_all, refuse_dependents};
-use super::{interest, runtime};
+use super::{interest, runtime, source};
 use crate::Headwater;
 
 /// A statement that changed definitions.
@@ -71,12 +70,13 @@ pub(super) async fn create(
     };
     // Binds the filter before anything is changed.
     let stream = definitions::stream_of(&stored)?;
+    let notices = source::check_stream(engine, &stream)?;
     if let Some(existing) = &existing {
         remove(engine, existing).await?;
         defined.streams.remove(&(db.clone(), name.clone()));
     }
-    interest::want_stream(store, &stream, true);
-    let started = start(store, create.options.start_at.as_ref()).await;
+    interest::want_stream(store, engine.source(), &stream, true);
+    let started = start(engine, create.options.start_at.as_ref()).await;
     let saved = match started {
         Ok(start) => {
             stored.start = start;
@@ -87,7 +87,7 @@ pub(super) async fn create(
     let stored = match saved {
         Ok(stored) => stored,
         Err(error) => {
-            interest::want_stream(store, &stream, false);
+            interest::want_stream(store, engine.source(), &stream, false);
             sql.views.set_definitions(defined);
             return Err(error);
         }
@@ -96,15 +96,26 @@ pub(super) async fn create(
     runtime::pin(store, &stream, engine.clock().now_ms());
     defined.streams.insert((db, name), stream);
     sql.views.set_definitions(defined);
-    Ok(Done { tag: TAG, notices: Vec::new() })
+    Ok(Done { tag: TAG, notices })
 }
 
 /// The time after which events belong to the stream.
-async fn start(store: &Store, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+async fn start(engine: &Headwater, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+    let store = engine.store();
     let oldest = store.oldest_time();
     let start = match at {
         // A write that changes nothing: what is committed after it knows of the stream's interest.
-        None | Some(StartAt::Now) => return store.write(|_| Ok(())).await.map(|done| done.time).map_err(store_error),
+        None | Some(StartAt::Now) => {
+            let applied = store.write(|_| Ok(())).await.map_err(store_error)?.time;
+            // What a source has acknowledged may not have been captured yet; it is the past all the same.
+            let present = match engine.source() {
+                Some(source) if source.status().state == capture::SourceState::Capturing => {
+                    source.present().await.unwrap_or(applied)
+                }
+                _ => applied,
+            };
+            return Ok(present.max(applied));
+        }
         Some(StartAt::Earliest) => just_before(oldest),
         Some(StartAt::Token(data)) => {
             let token = ResumeToken::parse_data(data, Vec::new())
@@ -131,7 +142,7 @@ async fn remove(engine: &Headwater, stream: &StreamDefinition) -> Result<(), Sql
     let key = definition_key(DefinitionKind::Stream, &stream.db, &stream.name);
     definitions::forget(engine.store(), key).await?;
     runtime::unpin(engine.store(), &stream.db, &stream.name);
-    interest::want_stream(engine.store(), stream, false);
+    interest::want_stream(engine.store(), engine.source(), stream, false);
     engine.sql().counters.lock().remove(&(stream.db.clone(), stream.name.clone()));
     Ok(())
 }
@@ -148,7 +159,7 @@ pub(super) async fn alter(
     const TAG: &str = "ALTER CHANGE STREAM";
     let sql = engine.sql();
     let store = engine.store();
-    let _changing = sql.ddl.lock().await;
+    let changing = sql.ddl.lock().await;
     let mut defined = Definitions::clone(&sql.views.definitions());
     let db = name.db.clone().unwrap_or_else(|| database.to_owned());
     let Some(stream) = defined.stream(&db, &name.name).cloned() else {
@@ -164,7 +175,12 @@ pub(super) async fn alter(
             let notices = pause(engine, &stream, matches!(action, StreamAction::Pause)).await?;
             return Ok(Done { tag: TAG, notices });
         }
-        StreamAction::Resnapshot => return Err(SqlError::unsupported("RESNAPSHOT")),
+        StreamAction::Resnapshot => {
+            // Others may change definitions while collections are compared.
+            std::mem::drop(changing);
+            source::resnapshot(engine, &stream).await?;
+            return Ok(Done { tag: TAG, notices: Vec::new() });
+        }
     };
     if options.start_at.is_some() {
         return Err(SqlError::unsupported("changing start_at").with_hint("Create another change stream."));
@@ -176,9 +192,9 @@ pub(super) async fn alter(
     let mut stored = definitions::stored_stream(&stream, id);
     stored.statement = format!("{};\n{text}", stream.statement);
     let altered = Arc::new(definitions::stream_of(&stored)?);
-    interest::want_stream(store, &altered, true);
+    interest::want_stream(store, engine.source(), &altered, true);
     let saved = definitions::save(store, stored).await;
-    interest::want_stream(store, if saved.is_ok() { &stream } else { &altered }, false);
+    interest::want_stream(store, engine.source(), if saved.is_ok() { &stream } else { &altered }, false);
     saved?;
     runtime::pin(store, &altered, engine.clock().now_ms());
     defined.streams.insert((db, name.name.clone()), altered);

@@ -1,6 +1,7 @@
 //! Who needs pre-images: streams that show them, and everything that follows a collection.
 
 use ::sql::{Plan, Source};
+use capture::Source as Deployment;
 use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
@@ -42,19 +43,26 @@ pub(super) fn want_plan(store: &Store, plan: &Plan, on: bool) {
 }
 
 /// A stream's interest; each `true` wants its `false`.
-pub(super) fn want_stream(store: &Store, stream: &StreamDefinition, on: bool) {
+pub(super) fn want_stream(store: &Store, source: Option<&Deployment>, stream: &StreamDefinition, on: bool) {
     if let Some(namespace) = wanted_by(stream) {
         store.set_image_interest(&namespace, on);
+    }
+    if let Some(source) = source.filter(|_| stream.images.full_document) {
+        source.want_images(&watched_by(stream), on);
     }
 }
 
 /// What a stream wants pre-images of.
 pub(crate) fn wanted_by(stream: &StreamDefinition) -> Option<Namespace> {
-    stream.images.before_change.then(|| match &stream.scope {
+    stream.images.before_change.then(|| watched_by(stream))
+}
+
+fn watched_by(stream: &StreamDefinition) -> Namespace {
+    match &stream.scope {
         StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
         StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
         StreamScope::Cluster => Namespace::new("", ""),
-    })
+    }
 }
 
 fn collections(plan: &Plan) -> Vec<Namespace> {

@@ -34,6 +34,7 @@ mod runtime;
 mod session;
 mod settings;
 mod sinks;
+mod source;
 mod status;
 mod system;
 pub(crate) mod view_ddl;

@@ -47,7 +47,10 @@ impl SqlSession {
         if let Some(instead) = client_queries::instead_of(query)? {
             return binding::query(&instead, &self.catalog(), types, self.bind_options());
         }
-        binding::query(query, &self.catalog(), types, self.bind_options())
+        let bound = binding::query(query, &self.catalog(), types, self.bind_options())
+            .map_err(|error| super::source::explain_missing(self.engine(), error))?;
+        super::source::check_plan(self.engine(), &bound.plan)?;
+        Ok(bound)
     }
 
     pub(super) fn query_context(&self, parameters: Vec<Datum>) -> QueryContext {

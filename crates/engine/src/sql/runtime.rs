@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::{Clock, ClusterTime};
+use capture::Source;
 use changes::{Hub, LogFilter, LogSubscription, Scope};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -67,10 +68,10 @@ struct Keeper {
 
 impl SqlRuntime {
     /// Binds the stored definitions and brings their views up to date.
-    pub fn open(store: &Store, hub: &Hub, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn open(store: &Store, hub: &Hub, source: Option<&Source>, clock: Arc<dyn Clock>) -> Result<Self> {
         let definitions = definitions::load_definitions(store).map_err(open_error)?;
         for stream in definitions.streams.values() {
-            interest::want_stream(store, stream, true);
+            interest::want_stream(store, source, stream, true);
             pin(store, stream, clock.now_ms());
         }
         for view in definitions.views.values() {

@@ -12,7 +12,7 @@ use super::ddl::{self, Done, notice};
 use super::prepared::Prepared;
 use super::queries::Answer;
 use super::settings::Settings;
-use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, sinks, view_ddl};
+use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, sinks, source, view_ddl};
 use crate::Headwater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,7 +361,10 @@ impl SqlSession {
                     if create.or_replace {
                         release(&engine, &database, "replace", &create.name, view_named, false).await?;
                     }
-                    view_ddl::create(&engine, create, &text, catalog).await
+                    let (catalog, mut notices) = source::mirror_for_view(&engine, create, catalog).await?;
+                    let done = view_ddl::create(&engine, create, &text, catalog).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
                 }
                 Statement::DropView { names, if_exists, cascade, .. } => {
                     let mut notices = Vec::new();

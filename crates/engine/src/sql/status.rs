@@ -20,6 +20,8 @@ pub struct Status {
     pub events: u64,
     pub streams: Vec<StreamStatus>,
     pub views: Vec<ViewStatus>,
+    /// The deployment that changes are captured from.
+    pub source: Option<capture::SourceStatus>,
     pub sinks: Vec<SinkStatus>,
 }
 
@@ -149,6 +151,7 @@ impl Headwater {
             events: sql.events.load(Ordering::Relaxed),
             streams: streams.collect(),
             views: views.collect(),
+            source: self.source().map(capture::Source::status),
             sinks: self.sink_status(),
         })
     }

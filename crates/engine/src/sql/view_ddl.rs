@@ -157,6 +157,7 @@ pub(super) async fn create(
     defined.views.remove(&(db.clone(), name.clone()));
     let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
     let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
+    super::source::check_plan(engine, &plan)?;
     notices.extend(absent(&plan, &catalog));
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);

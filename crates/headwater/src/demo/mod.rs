@@ -68,6 +68,7 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             http: local(http),
             sync: true,
             enable_test_commands: false,
+            source: None,
             log: "warn".into(),
         }
     };

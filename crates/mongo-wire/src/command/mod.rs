@@ -79,6 +79,12 @@ impl Context {
         }
     }
 
+    /// What replies say of the time.
+    pub fn times(&self) -> reply::Times {
+        let engine = &self.server.engine;
+        reply::Times { applied: engine.applied_time(), gossips: engine.source().is_none() }
+    }
+
     pub fn now_ms(&self) -> i64 {
         self.server.engine.clock().now_ms()
     }
@@ -155,7 +161,7 @@ pub async fn run_query(ctx: &Context, query: codec::Query) -> DocBuf {
 
 /// The reply to a message that could not be read.
 pub fn refuse(ctx: &Context, error: &Error) -> DocBuf {
-    reply::error(error, &[], ctx.server.engine.applied_time())
+    reply::error(error, &[], ctx.times())
 }
 
 fn answer(ctx: &Context, error: &Error) -> Outcome {
@@ -204,7 +210,7 @@ async fn run_failing(ctx: &Context, spec: &'static Spec, request: Request, failu
     if let Some(code) = failure.error_code {
         let error = Error::new(code, "Failing command via 'failCommand' failpoint");
         let labels = failure.labels.unwrap_or_else(|| labels(&request, code));
-        return Outcome::Reply { body: reply::error(&error, &labels, ctx.server.engine.applied_time()), ok: false };
+        return Outcome::Reply { body: reply::error(&error, &labels, ctx.times()), ok: false };
     }
     run_checked(ctx, spec, request, failure.write_concern_error).await
 }
@@ -226,7 +232,7 @@ async fn run_checked(
         tracing::error!(command = spec.name, "a command panicked");
         Err(Error::internal(format!("the command {} failed by a bug in the server", spec.name)))
     });
-    let now = ctx.server.engine.applied_time();
+    let now = ctx.times();
     match result {
         Ok(mut reply) => {
             if reply.write_concern_error.is_none() && spec.writes {

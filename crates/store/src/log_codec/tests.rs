@@ -11,9 +11,12 @@ fn entries() -> Vec<LogEntry> {
         Operation::Update {
             key: key.clone(),
             description: doc(r#"{"updatedFields": {"a": 2}}"#),
-            document: doc(r#"{"_id": 1, "a": 2}"#),
+            document: Some(doc(r#"{"_id": 1, "a": 2}"#)),
             before: image(true),
         },
+        Operation::Update { key: key.clone(), description: DocBuf::default(), document: None, before: None },
+        Operation::Corrected { key: key.clone(), document: None, before: Some(doc(r#"{"_id": 1}"#)) },
+        Operation::Gap { from: ClusterTime::new(7, 1), reason: "the history is gone".into() },
         Operation::Replace { key: key.clone(), document: doc(r#"{"_id": 1}"#), before: image(false) },
         Operation::Delete { key, before: None },
         Operation::Create { description: DocBuf::default(), kind: CollectionKind::View },
@@ -26,6 +29,7 @@ fn entries() -> Vec<LogEntry> {
         Operation::Modify { description: doc(r#"{"a": 1}"#), before: doc(r#"{"b": 1}"#) },
     ];
     let entry = |(i, operation)| LogEntry {
+        token: None,
         position: LogPosition { time: ClusterTime(1 << 40), index: i as u32 },
         wall_ms: -5,
         namespace: Namespace::new("db", if i % 2 == 0 { "even" } else { "odd" }),

@@ -85,7 +85,7 @@ impl WriteTxn {
         self.count(collection.id, 0, after.len() as i64 - before.len() as i64);
         let before = self.image(&collection, before);
         let operation = match change {
-            Change::Update { description } => Operation::Update { key, description, document: after, before },
+            Change::Update { description } => Operation::Update { key, description, document: Some(after), before },
             Change::Replace => Operation::Replace { key, document: after, before },
             Change::ReplaceShowing(document) => Operation::Replace { key, document, before },
         };

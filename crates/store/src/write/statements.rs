@@ -87,7 +87,12 @@ impl WriteTxn {
         }
         if !dropped.is_empty() {
             let namespace = Namespace::new(db, "");
-            self.effects.entries.push(NewEntry { namespace, collection: None, operation: Operation::DropDatabase });
+            self.effects.entries.push(NewEntry {
+                namespace,
+                collection: None,
+                operation: Operation::DropDatabase,
+                origin: None,
+            });
         }
         Ok(dropped.len())
     }
@@ -95,7 +100,12 @@ impl WriteTxn {
     /// Logs the drop of a database that has no collections left.
     pub fn drop_empty_database(&mut self, db: &str) {
         let namespace = Namespace::new(db, "");
-        self.effects.entries.push(NewEntry { namespace, collection: None, operation: Operation::DropDatabase });
+        self.effects.entries.push(NewEntry {
+            namespace,
+            collection: None,
+            operation: Operation::DropDatabase,
+            origin: None,
+        });
     }
 
     /// Gives a collection another name. A target that exists is dropped if `drop_target` says so,

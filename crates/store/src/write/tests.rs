@@ -133,3 +133,45 @@ fn an_index_can_be_hidden_but_not_changed_into_another() {
     assert!(hidden.index("a_1").unwrap().hidden);
     assert!(matches!(modify(r#"{"key": {"b": 1}, "name": "a_1"}"#), Err(Error::Request(_))));
 }
+
+fn captured(time: u64, index: u32) -> crate::LogEntry {
+    crate::LogEntry {
+        position: LogPosition { time: base::ClusterTime(time), index },
+        wall_ms: 5,
+        namespace: orders(),
+        collection: None,
+        operation: Operation::Delete { key: doc(r#"{"_id": 1}"#), before: None },
+        txn: None,
+        token: None,
+    }
+}
+
+#[test]
+fn captured_entries_keep_their_place_or_get_the_next_that_is_free() {
+    let options = crate::StoreOptions { captured: true, ..testing::options(&testing::memory().clock) };
+    let store = crate::Store::open_on(Arc::new(MemoryKv::default()), options).unwrap();
+    let fixture = Fixture { store, ..testing::memory() };
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    fixture.store.on_durable(Box::new(move |entries, durable| listener.lock().push((entries.len(), durable.0))));
+    let append = |entries: Vec<crate::LogEntry>, advance: u64| {
+        let write = move |txn: &mut WriteTxn| {
+            for entry in entries {
+                txn.append_captured(entry, Some(doc(r#"{"_data": "own"}"#)));
+            }
+            txn.advance_time(base::ClusterTime(advance));
+            Ok(())
+        };
+        fixture.write(write).unwrap();
+    };
+    append(vec![captured(10, 0), captured(10, 3), captured(10, 3)], 0);
+    append(vec![], 20);
+    append(vec![], 15);
+    // The time 20 is over, though nothing happened in it.
+    append(vec![captured(20, 0), captured(20, 1), captured(30, 0)], 0);
+    let entries: Vec<_> = fixture.store.log(None, base::ClusterTime::MAX).map(|entry| entry.unwrap()).collect();
+    let places: Vec<_> = entries.iter().map(|e| (e.position.time.0, e.position.index, e.token.is_some())).collect();
+    let expected = [(10, 0, false), (10, 3, false), (10, 4, true), (21, 0, true), (21, 1, true), (30, 0, false)];
+    assert_eq!(places, expected, "who lost the place keeps the token");
+    assert_eq!(*told.lock(), [(3, 10), (0, 20), (3, 30)]);
+}

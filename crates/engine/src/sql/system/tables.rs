@@ -1,7 +1,8 @@
-//! Our own status as tables: `change_streams`, `views`, `collections`; those of sinks are in
-//! `deliveries.rs`.
+//! Our own status as tables: `change_streams`, `views`, `collections`, `source` and `source_mirrors` (a
+//! deployment that changes are captured from); those of sinks are in `deliveries.rs`.
 
 use ::sql::{Datum, Field, SqlError, Type};
+use capture::{MirrorStatus, SourceStatus};
 use views::definition::StreamDefinition;
 use views::runtime::ViewStatus;
 
@@ -44,6 +45,29 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("error", Type::Text),
             ("query", Type::Text),
         ]),
+        "source" => of(&[
+            ("uri", Type::Text),
+            ("state", Type::Text),
+            ("problem", Type::Text),
+            ("cluster", Type::Text),
+            ("version", Type::Text),
+            ("limits", Type::Text),
+            ("events", Type::Int8),
+            ("skipped", Type::Int8),
+            ("gaps", Type::Int8),
+            ("cursors_opened", Type::Int8),
+            ("token", Type::Text),
+            ("captured_up_to", Type::Timestamptz),
+            ("lag_ms", Type::Int8),
+            ("window_ms", Type::Int8),
+        ]),
+        "source_mirrors" => of(&[
+            ("database", Type::Text),
+            ("collection", Type::Text),
+            ("state", Type::Text),
+            ("loaded", Type::Int8),
+            ("estimated", Type::Int8),
+        ]),
         "collections" => of(&[("database", Type::Text), ("collection", Type::Text), ("kind", Type::Text)]),
         _ => return deliveries::columns(name),
     })
@@ -71,6 +95,11 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
                 _ => deliveries::processors(engine, &status),
             })
         }
+        "source" => Ok(engine.source().map(|source| source_row(&source.status())).into_iter().collect()),
+        "source_mirrors" => {
+            let mirrors = engine.source().map(|source| source.status().mirrors).unwrap_or_default();
+            Ok(mirrors.iter().map(mirror_row).collect())
+        }
         "change_stream_processing_log" => deliveries::processing_log(engine),
         "sinks" => Ok(deliveries::sinks(engine)),
         "collections" => {
@@ -90,6 +119,36 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
 
 pub(super) fn time(ms: i64) -> Datum {
     if ms == 0 { Datum::Null } else { Datum::Timestamp(ms.saturating_mul(1000)) }
+}
+
+fn source_row(source: &SourceStatus) -> Vec<(&'static str, Datum)> {
+    let some = |value: &str| if value.is_empty() { Datum::Null } else { text(value) };
+    vec![
+        ("uri", text(&source.uri)),
+        ("state", text(source.state.as_str())),
+        ("problem", source.problem.as_ref().map_or(Datum::Null, text)),
+        ("cluster", some(&source.cluster)),
+        ("version", some(&source.version)),
+        ("limits", some(&source.limits.join("; "))),
+        ("events", int(source.events as i64)),
+        ("skipped", int(source.skipped as i64)),
+        ("gaps", int(source.gaps as i64)),
+        ("cursors_opened", int(source.cursors_opened as i64)),
+        ("token", some(&source.token)),
+        ("captured_up_to", time(i64::from(source.captured.seconds()) * 1000)),
+        ("lag_ms", int(source.lag_ms)),
+        ("window_ms", source.window_ms.map_or(Datum::Null, int)),
+    ]
+}
+
+fn mirror_row(mirror: &MirrorStatus) -> Vec<(&'static str, Datum)> {
+    vec![
+        ("database", text(&mirror.db)),
+        ("collection", text(&mirror.collection)),
+        ("state", text(mirror.state.as_str())),
+        ("loaded", int(mirror.loaded as i64)),
+        ("estimated", int(mirror.estimated as i64)),
+    ]
 }
 
 fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec<(&'static str, Datum)> {
