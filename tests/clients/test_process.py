@@ -2,12 +2,15 @@
 
 import json
 import os
+import pathlib
 import random
+import signal
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.request
 
 import pymongo
@@ -33,6 +36,16 @@ def test_a_busy_port_is_one_sentence(server, tmp_path):
     port = server.uri.split("/")[2]
     message = refused(f"--data-dir={tmp_path}", f"--mongo-listen={port}", "--pg-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")
     assert "in use" in message and message.count("\n") == 1
+
+
+def test_an_unusable_directory_is_one_sentence(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("not a directory")
+    ports = [f"--{name}-listen=127.0.0.1:0" for name in ("mongo", "pg", "http")]
+    # Below a file, and where the kernel allows nobody to create anything: root is refused there too.
+    for directory in (file / "data", pathlib.Path("/proc/headwater-data")):
+        message = refused(f"--data-dir={directory}", *ports)
+        assert message.count("\n") == 1 and str(directory) in message
 
 
 def test_a_locked_directory_is_one_sentence(server):
@@ -155,3 +168,31 @@ def test_a_subscriber_that_stops_reading_delays_nobody(server):
             client.slow.c.insert_many([{"_id": batch * 1000 + i, "pad": "x" * 2000} for i in range(1000)])
         assert sql.execute("SELECT count(*) FROM v").fetchone() == (20001,)
     client.drop_database("slow")
+
+
+def demo(tmp_path, *arguments):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    return subprocess.Popen([BINARY, "demo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_the_demo_checks_itself_and_leaves_nothing_behind(tmp_path):
+    process = demo(tmp_path, "--seconds=3")
+    shown, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "psql" in shown + said and "pymongo" in shown + said and "mongodb" in shown + said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_demo_and_leaves_nothing_behind(tmp_path):
+    process = demo(tmp_path)
+    try:
+        # Interrupted in the middle of its life: the files are there, so it has begun to serve.
+        while not list(tmp_path.rglob("FORMAT")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []

@@ -51,6 +51,24 @@ def test_subscribe_through_copy(server, database):
         next(rows)
 
 
+def test_a_subscription_hears_that_its_collection_is_dropped(server, database):
+    database.c.insert_many([{"_id": 1}, {"_id": 2}])
+    sql = server.sql(database.name)
+    sql.execute("DECLARE f CURSOR WITH HOLD FOR SUBSCRIBE (SELECT _id FROM c)")
+    total = {}
+
+    def rows():
+        for _, diff, key in sql.execute("FETCH ALL FROM f").fetchall():
+            total[key] = total.get(key, 0) + diff
+        return {key for key, count in total.items() if count}
+
+    wait_for(rows, {1, 2})
+    database.c.drop()
+    wait_for(rows, set())
+    database.c.insert_one({"_id": 3})
+    wait_for(rows, {3})
+
+
 def test_extended_protocol_with_parameters(server, database):
     database.c.insert_many([{"_id": i, "name": f"n{i}"} for i in range(5)])
     sql = server.sql(database.name)

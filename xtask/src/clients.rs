@@ -30,6 +30,16 @@ pub fn conformance(args: &[&str]) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
 }
 
+/// Random queries and histories against PostgreSQL; see `tests/law`.
+pub fn law(args: &[&str]) -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let python = python()?.ok_or("the law needs python3 with venv (apt-get install python3-venv)")?;
+    let mut words = vec!["tests/law/run.py"];
+    words.extend_from_slice(args);
+    let server = server_binary();
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
 /// Scenarios with a real server's answers, from a folder beside the checkout: `run.py`, `compare.py`
 /// and `golden/`. What may differ is in `tests/diffsuite/allow.json`.
 pub fn diffsuite(folder: &str) -> Chore {
@@ -42,7 +52,8 @@ pub fn diffsuite(folder: &str) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server)])
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -55,7 +66,8 @@ fn server_binary() -> PathBuf {
 fn python() -> Result<Option<PathBuf>, String> {
     let home = target().join("python");
     let python = home.join("bin/python");
-    let has_driver = || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg"]).output();
+    let has_driver =
+        || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg, sqlalchemy, asyncpg"]).output();
     if has_driver().is_ok_and(|out| out.status.success()) {
         return Ok(Some(python));
     }
@@ -64,6 +76,7 @@ fn python() -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let python_name = python.display().to_string();
-    run(&python_name, &["-m", "pip", "install", "--quiet", PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]"])?;
+    let packages = [PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]", "sqlalchemy>=2", "asyncpg"];
+    run(&python_name, &[&["-m", "pip", "install", "--quiet"], &packages[..]].concat())?;
     Ok(Some(python))
 }

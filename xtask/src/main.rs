@@ -1,4 +1,4 @@
-//! Chores, one word each: `cargo xtask check | test | bench | bless | conformance | tidy | fmt`.
+//! Chores, one word each: `cargo xtask check | test | bench | bless | conformance | law | tidy`.
 //!
 //! CI runs the same words. What a chore needs beyond Rust it looks for and says what is missing.
 
@@ -18,6 +18,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   bless        rewrite the golden files from what the code answers now
   conformance  the pymongo driver's own test suite against the server
   diffsuite F  the scenarios in folder F, compared with a real server's recorded answers
+  law [--seed S] [--seeds N]
+               random queries and histories: view = query afresh = PostgreSQL 15
   tidy         headers, paths named in the docs, forbidden words";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["bless"] => bless(),
         ["conformance", ref rest @ ..] => clients::conformance(rest),
         ["diffsuite", folder] => clients::diffsuite(folder),
+        ["law", ref rest @ ..] => clients::law(rest),
         ["tidy"] => tidy::run(&root()),
         _ => Err(USAGE.to_owned()),
     };
@@ -76,11 +79,9 @@ fn test() -> Chore {
 }
 
 fn bench(names: &[&str]) -> Chore {
-    // The scenarios drive the built binary; `cargo run` would only build its own.
-    run("cargo", &["build", "--release", "--package", "headwater"])?;
-    let mut args = vec!["run", "--release", "--package", "bench", "--"];
-    args.extend_from_slice(names);
-    run("cargo", &args)
+    // Both in one build: alone, each would choose other features of what they share and build it twice.
+    run("cargo", &["build", "--release", "--package", "headwater", "--package", "bench"])?;
+    run(&clients::target().join("release/bench").display().to_string(), names)
 }
 
 fn bless() -> Chore {

@@ -23,6 +23,7 @@ pub fn run(root: &Path) -> Chore {
         }
     }
     complaints.extend(named_paths(root));
+    complaints.extend(idle_dependencies(root));
     if complaints.is_empty() { Ok(()) } else { Err(format!("tidy:\n  {}", complaints.join("\n  "))) }
 }
 
@@ -70,4 +71,18 @@ fn named_paths(root: &Path) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Every dependency of the workspace is asked for by one of its crates.
+fn idle_dependencies(root: &Path) -> Vec<String> {
+    let manifest = |folder: &Path| fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    let members = fs::read_dir(root.join("crates")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let asked: String = members.chain([root.join("xtask")]).map(|folder| manifest(&folder)).collect();
+    let workspace = manifest(root);
+    let listed = workspace.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let names = listed.unwrap_or_default().lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    names
+        .filter(|name| !name.starts_with('#') && !asked.contains(&format!("\n{name}.workspace = ")))
+        .map(|name| format!("Cargo.toml lists {name}, which no crate uses"))
+        .collect()
 }

@@ -110,7 +110,7 @@ pub fn stream() -> StreamDefinition {
         filter_text: None,
         start: ClusterTime::ZERO,
         retention_ms: None,
-        paused: false,
+        paused_at: None,
         statement: String::new(),
         options: Vec::new(),
         created_ms: 0,

@@ -30,8 +30,8 @@ impl Load {
         let text = (0..TEXT_BYTES).map(|_| char::from(b'0' + random.below(75) as u8)).collect();
         let mut load = Load { random, text, filler_bytes: 0, next_id: 0 };
         load.filler_bytes = DOCUMENT_BYTES - load.document().to_vec()?.len();
-        load.next_id = 0;
         assert_eq!(load.document().to_vec()?.len(), DOCUMENT_BYTES, "every document has the same size");
+        load.next_id = 0;
         Ok(load)
     }
 

@@ -23,21 +23,25 @@
 
 mod dataflow;
 mod figures;
+mod images;
 mod insert;
 mod latency;
 mod load;
 mod operators;
 mod recovery;
+mod resume;
 mod server;
 mod start;
 mod view;
+mod watchers;
 
 use std::process::ExitCode;
 
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 7] = ["start", "latency", "insert", "view", "dataflow", "operators", "recovery"];
+const SCENARIOS: [&str; 10] =
+    ["start", "latency", "insert", "images", "resume", "watchers", "view", "dataflow", "operators", "recovery"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,6 +63,9 @@ async fn run(name: &str) -> Result {
         "start" => start::run().await,
         "latency" => latency::run().await,
         "insert" => insert::run().await,
+        "images" => images::run().await,
+        "resume" => resume::run().await,
+        "watchers" => watchers::run().await,
         "view" => view::run().await,
         "dataflow" => dataflow::run(),
         "operators" => operators::run(),

@@ -77,6 +77,19 @@ impl Server {
         Ok(kb / 1024.0)
     }
 
+    /// Processor time that the server has used, at the kernel's 10 ms.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // User and system time are the 12th and 13th field after the name, which ends with the last parenthesis.
+        let fields: Vec<&str> = stat.rsplit(") ").next().ok_or("no stat")?.split(' ').collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    pub fn mongo_uri(&self) -> &str {
+        &self.mongo_uri
+    }
+
     pub async fn mongo(&self) -> Result<Database> {
         Ok(mongodb::Client::with_uri_str(&self.mongo_uri).await?.database(DATABASE))
     }

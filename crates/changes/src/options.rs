@@ -104,11 +104,11 @@ impl StreamOptions {
     /// From the value of the `$changeStream` stage.
     ///
     /// # Errors
-    /// Those of the server: 50808, 40415, 14 and 2 for the shape; 72 and 73 for the namespace;
+    /// Those of the server: 6188500, 40415, 14 and 2 for the shape; 72 and 73 for the namespace;
     /// 50865, 40674 and 260 for what cannot be combined; and those of `ResumeToken::parse`.
     pub fn parse(spec: Raw<'_>, target: Target<'_>) -> Result<Self> {
         let Raw::Document(spec) = spec else {
-            return Err(Error::new(50808, "$changeStream stage expects a document as argument."));
+            return Err(Error::new(6_188_500, "$changeStream must take a nested object"));
         };
         let fields = Fields::parse(spec)?;
         let scope = scope_of(&fields, target)?;

@@ -46,6 +46,33 @@ fn render(report: &Report) -> String {
         "1 if a view stopped with an error.",
         views(|v| f64::from(u8::from(v.error.is_some()))),
     );
+    let sinks = |value: fn(&crate::report::Sink) -> f64| {
+        report.sinks.iter().map(|s| (labels("sink", &s.db, &s.name), value(s))).collect()
+    };
+    family("headwater_sink_delivered_total", "counter", "Events that a sink delivered.", sinks(|s| s.delivered as f64));
+    family("headwater_sink_failures_total", "counter", "Attempts that failed.", sinks(|s| s.failures as f64));
+    family("headwater_sink_dead_letters_total", "counter", "Events given up.", sinks(|s| s.dead as f64));
+    family("headwater_sink_waiting", "gauge", "Events read and not finished.", sinks(|s| s.waiting as f64));
+    family("headwater_sink_parked_keys", "gauge", "Keys behind a dead letter.", sinks(|s| s.parked_keys as f64));
+    family(
+        "headwater_sink_lag_seconds",
+        "gauge",
+        "Age of the oldest waiting event.",
+        sinks(|s| s.lag_ms as f64 / 1000.0),
+    );
+    family(
+        "headwater_sink_last_latency_seconds",
+        "gauge",
+        "From the last finished change to the end of its delivery.",
+        sinks(|s| s.last_latency_ms as f64 / 1000.0),
+    );
+    family(
+        "headwater_sink_circuit_open",
+        "gauge",
+        "1 while the target is left alone.",
+        sinks(|s| f64::from(u8::from(s.circuit_open))),
+    );
+    family("headwater_sink_up", "gauge", "1 if the sink runs.", sinks(|s| f64::from(u8::from(s.state == "running"))));
     out
 }
 

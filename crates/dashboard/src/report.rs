@@ -17,6 +17,27 @@ pub struct Report {
     pub rate: f64,
     pub streams: Vec<Stream>,
     pub views: Vec<View>,
+    pub sinks: Vec<Sink>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Sink {
+    pub db: String,
+    pub name: String,
+    pub source: String,
+    pub target: String,
+    pub state: &'static str,
+    pub delivered: u64,
+    pub rate: f64,
+    pub failures: u64,
+    pub dead: u64,
+    pub waiting: u64,
+    pub parked_keys: u64,
+    pub circuit_open: bool,
+    pub lag_ms: i64,
+    pub last_event_ms: i64,
+    pub last_latency_ms: i64,
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -82,6 +103,24 @@ pub async fn report(engine: &Headwater) -> Result<Report, Error> {
         lag_ms: v.lag_ms,
         error: v.error,
     });
+    let sinks = status.sinks.into_iter().map(|s| Sink {
+        db: s.db,
+        name: s.name,
+        source: s.source,
+        target: s.target,
+        state: s.state,
+        delivered: s.delivered,
+        rate: 0.0,
+        failures: s.failures,
+        dead: s.dead,
+        waiting: s.waiting,
+        parked_keys: s.parked_keys,
+        circuit_open: s.circuit_open,
+        lag_ms: s.lag_ms,
+        last_event_ms: s.last_event_ms,
+        last_latency_ms: s.last_latency_ms,
+        error: s.error,
+    });
     let views: Vec<View> = views.collect();
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -92,6 +131,7 @@ pub async fn report(engine: &Headwater) -> Result<Report, Error> {
         rate: 0.0,
         streams: streams.collect(),
         views,
+        sinks: sinks.collect(),
     })
 }
 
@@ -103,6 +143,10 @@ impl Report {
         for stream in &mut self.streams {
             let then = earlier.streams.iter().find(|s| s.db == stream.db && s.name == stream.name);
             stream.rate = rate(stream.events, then.map_or(stream.events, |s| s.events));
+        }
+        for sink in &mut self.sinks {
+            let then = earlier.sinks.iter().find(|s| s.db == sink.db && s.name == sink.name);
+            sink.rate = rate(sink.delivered, then.map_or(sink.delivered, |s| s.delivered));
         }
     }
 }

@@ -433,9 +433,7 @@ impl Builder {
         let mut placed: Vec<usize> = Vec::with_capacity(exprs.len());
         let mut rest: Vec<usize> = (0..exprs.len()).collect();
         while let Some(&first) = rest.first() {
-            let same = |i: &usize| {
-                exprs[*i].partition_by == exprs[first].partition_by && exprs[*i].order_by == exprs[first].order_by
-            };
+            let same = |i: &usize| same_window(&exprs[*i], &exprs[first]);
             let (now, later): (Vec<usize>, Vec<usize>) = rest.into_iter().partition(same);
             node = self.push(Window::new(now.iter().map(|i| exprs[*i].clone()).collect())?, vec![node], false);
             placed.extend(now);
@@ -449,6 +447,21 @@ impl Builder {
         let exprs = columns(order.iter().copied(), plan_types(order.len()));
         Ok(self.push(Project { exprs }, vec![node], false))
     }
+}
+
+/// One PARTITION BY and ORDER BY, wherever they are written: rows that tie are then in one order
+/// for all functions, as PostgreSQL promises.
+fn same_window(a: &WindowExpr, b: &WindowExpr) -> bool {
+    let (partition, order) = (&a.partition_by, &a.order_by);
+    let same_partition = partition.len() == b.partition_by.len();
+    let same_order = order.len() == b.order_by.len();
+    same_partition
+        && same_order
+        && partition.iter().zip(&b.partition_by).all(|(x, y)| x.same(y))
+        && order
+            .iter()
+            .zip(&b.order_by)
+            .all(|(x, y)| x.expr.same(&y.expr) && x.descending == y.descending && x.nulls_first == y.nulls_first)
 }
 
 /// Column expressions; their types are not read by evaluation.

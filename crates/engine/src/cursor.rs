@@ -1,10 +1,12 @@
 //! An open result: documents that are still to be fetched.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base::ClusterTime;
 use changes::ChangeStream;
 use document::DocBuf;
+use parking_lot::Mutex;
 
 use crate::documents::TailCursor;
 use crate::{Result, blocking};
@@ -49,24 +51,50 @@ pub struct Opened {
     pub time: Option<ClusterTime>,
 }
 
+/// Until when rows may be fetched; each getMore has its own share of the operation's time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deadline(Arc<Mutex<Option<Instant>>>);
+
+impl Deadline {
+    pub fn at(deadline: Option<Instant>) -> Self {
+        Deadline(Arc::new(Mutex::new(deadline)))
+    }
+
+    fn set(&self, deadline: Option<Instant>) {
+        *self.0.lock() = deadline;
+    }
+
+    /// 50 once it has passed. Looks at the clock only every so many documents.
+    pub fn check(&self, documents: usize) -> Result<()> {
+        let deadline = *self.0.lock();
+        crate::documents::check_deadline(deadline, documents)
+    }
+}
+
 /// Rows with at most one of them fetched ahead (it did not fit its batch).
 pub struct DocumentCursor {
     rows: Rows,
     ahead: Option<DocBuf>,
     /// How many may still be returned.
     remaining: Option<u64>,
+    deadline: Deadline,
     /// The rows are in memory: fetching them takes no time worth speaking of.
     at_hand: bool,
 }
 
 impl DocumentCursor {
     pub fn new(rows: Rows, limit: Option<u64>) -> Self {
-        DocumentCursor { rows, ahead: None, remaining: limit, at_hand: false }
+        DocumentCursor { rows, ahead: None, remaining: limit, deadline: Deadline::default(), at_hand: false }
+    }
+
+    /// The same cursor, whose rows heed a deadline.
+    pub(crate) fn until(self, deadline: Deadline) -> Self {
+        DocumentCursor { deadline, ..self }
     }
 
     /// A cursor over rows in memory.
     pub fn at_hand(rows: Rows) -> Self {
-        DocumentCursor { rows, ahead: None, remaining: None, at_hand: true }
+        DocumentCursor { rows, ahead: None, remaining: None, deadline: Deadline::default(), at_hand: true }
     }
 
     fn into_rows(self) -> Rows {
@@ -122,6 +150,13 @@ impl Cursor {
             Cursor::Documents(_) => false,
             Cursor::Changes(_) => true,
             Cursor::Tail(cursor) => cursor.awaits(),
+        }
+    }
+
+    /// Until when the next batch may be worked on.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        if let Cursor::Documents(cursor) = self {
+            cursor.deadline.set(deadline);
         }
     }
 

@@ -5,6 +5,7 @@
 //!        └──────────┴────┬─────┴───────────┘
 //!                    Headwater
 //!        documents: find, write, aggregate, watch, collections, transactions
+//!        sql: sessions, streams, views, sinks      handle: changes to closures
 //!                        │
 //!                store ─ changes ─ views
 //! ```
@@ -34,7 +35,9 @@ pub mod documents;
 pub mod sql;
 
 mod cursor;
+mod delivery;
 mod error;
+mod operations;
 mod sessions;
 
 use std::path::PathBuf;
@@ -45,11 +48,14 @@ use changes::Hub;
 use store::{Store, StoreOptions};
 
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
+pub use delivery::{Change, Failure, HandlerBuilder};
 pub use error::{Error, ErrorKind, Result};
-pub use sessions::Sessions;
+pub use operations::{OperationInfo, Operations, Running};
+pub use sessions::{Expired, Sessions};
 pub use sql::{
-    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SqlError,
-    SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription, datum_text,
+    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
+    SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
+    datum_text,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
 
@@ -91,6 +97,7 @@ struct Inner {
     store: Store,
     hub: Hub,
     sessions: Sessions,
+    operations: Arc<Operations>,
     /// Databases whose last collection was dropped, and which have not been dropped themselves.
     emptied: parking_lot::Mutex<rustc_hash::FxHashSet<String>>,
     /// Snapshots that readers may come back to, and since when.
@@ -98,6 +105,7 @@ struct Inner {
     /// Wakes cursors at the end of capped collections.
     growth: Arc<tokio::sync::Notify>,
     sql: sql::SqlRuntime,
+    deliveries: delivery::Deliveries,
 }
 
 impl Headwater {
@@ -115,8 +123,20 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, Arc::clone(&options.clock))?;
-        let inner =
-            Inner { options, store, hub, sessions, emptied: Default::default(), held: Default::default(), growth, sql };
+        let clock = Arc::clone(&options.clock);
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        let inner = Inner {
+            options,
+            store,
+            hub,
+            sessions,
+            operations: Arc::default(),
+            emptied: Default::default(),
+            held: Default::default(),
+            growth,
+            sql,
+            deliveries,
+        };
         Ok(Headwater { inner: Arc::new(inner) })
     }
 
@@ -124,6 +144,7 @@ impl Headwater {
     pub fn close(&self) {
         self.inner.sessions.end_all();
         self.inner.held.lock().clear();
+        self.inner.deliveries.close();
         self.inner.sql.close();
         self.inner.store.close();
     }
@@ -138,6 +159,11 @@ impl Headwater {
 
     pub fn sessions(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    /// What is running now.
+    pub fn operations(&self) -> &Arc<Operations> {
+        &self.inner.operations
     }
 
     /// The cluster time of the last applied write.
@@ -163,6 +189,10 @@ impl Headwater {
 
     pub(crate) fn sql(&self) -> &sql::SqlRuntime {
         &self.inner.sql
+    }
+
+    pub(crate) fn deliveries(&self) -> &delivery::Deliveries {
+        &self.inner.deliveries
     }
 
     pub(crate) fn hub(&self) -> &Hub {

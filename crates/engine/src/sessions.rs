@@ -15,6 +15,7 @@
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use base::{Clock, ClusterTime, Uuid};
 use document::{Doc, Value};
@@ -27,8 +28,8 @@ use crate::{Error, Headwater, Result};
 
 /// A session that nobody uses for so long is over, as drivers are told in the handshake.
 pub const TIMEOUT_MS: i64 = 30 * 60 * 1000;
-/// A transaction that is open for longer is aborted; it holds old versions and locks.
-pub const TRANSACTION_LIFETIME_MS: i64 = 60 * 1000;
+/// A transaction that is open for longer is aborted, unless set otherwise; it holds old versions and locks.
+pub const TRANSACTION_LIFETIME_SECONDS: i64 = 60;
 /// Most sessions. A client that never ends its sessions must not fill the memory.
 const MAX_SESSIONS: usize = 1_000_000;
 
@@ -50,6 +51,14 @@ pub(crate) struct RetryKey {
 pub struct Sessions {
     clock: Arc<dyn Clock>,
     alive: Mutex<FxHashMap<Uuid, Session>>,
+    transaction_lifetime_seconds: AtomicI64,
+}
+
+/// What ended because nobody went on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    Session(Uuid),
+    Transaction(Uuid, i64),
 }
 
 struct Session {
@@ -105,7 +114,17 @@ impl OpenTransaction {
 
 impl Sessions {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Sessions { clock, alive: Mutex::default() }
+        let transaction_lifetime_seconds = AtomicI64::new(TRANSACTION_LIFETIME_SECONDS);
+        Sessions { clock, alive: Mutex::default(), transaction_lifetime_seconds }
+    }
+
+    /// How long a transaction may stay open.
+    pub fn transaction_lifetime_seconds(&self) -> i64 {
+        self.transaction_lifetime_seconds.load(Ordering::Relaxed)
+    }
+
+    pub fn set_transaction_lifetime_seconds(&self, seconds: i64) {
+        self.transaction_lifetime_seconds.store(seconds, Ordering::Relaxed);
     }
 
     /// Starts or keeps a session.
@@ -155,19 +174,26 @@ impl Sessions {
     }
 
     /// Ends what has not been used for a while, and transactions that take too long.
-    pub fn expire(&self) {
+    pub fn expire(&self) -> Vec<Expired> {
         let now_ms = self.clock.now_ms();
-        let mut late = Vec::new();
-        self.alive.lock().retain(|_, session| {
+        let lifetime_ms = self.transaction_lifetime_seconds().saturating_mul(1000);
+        let (mut late, mut expired) = (Vec::new(), Vec::new());
+        self.alive.lock().retain(|lsid, session| {
             if let Some(Phase::Open(open)) = &session.transaction
-                && now_ms - open.started_ms > TRANSACTION_LIFETIME_MS
+                && now_ms - open.started_ms > lifetime_ms
             {
+                expired.push(Expired::Transaction(*lsid, open.number));
                 late.push(Arc::clone(open));
                 session.transaction = Some(Phase::Aborted);
             }
-            now_ms - session.last_used_ms <= TIMEOUT_MS
+            let alive = now_ms - session.last_used_ms <= TIMEOUT_MS;
+            if !alive {
+                expired.push(Expired::Session(*lsid));
+            }
+            alive
         });
         late.iter().for_each(|open| open.abort());
+        expired
     }
 
     /// Takes note of a retryable write's number.

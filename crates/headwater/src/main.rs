@@ -3,10 +3,16 @@
 mod config;
 mod demo;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+// Buffers are made on one thread and dropped on another; the C library's heaps fragment under that and
+// kept three times what was in use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "headwater", version, about = "Reactive SQL on change streams, in one binary.")]
@@ -21,6 +27,8 @@ enum Command {
     Serve(Box<config::ServeArgs>),
     /// A shop that writes through the MongoDB driver, watched live; nothing is left behind.
     Demo(demo::DemoArgs),
+    /// How a running server does: streams, views, sinks.
+    Status(status::StatusArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +36,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(args),
+        Command::Status(args) => status::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,8 @@
 //! - A cursor that fails, ends, or whose reader vanishes is gone, with everything it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use base::Uuid;
 use engine::{Cursor, Error, Result};
@@ -17,7 +19,7 @@ use tokio::sync::watch;
 
 /// Most open cursors. Each may hold a snapshot and a batch.
 pub const MAX_CURSORS: usize = 100_000;
-/// An unused cursor without a session lives so long.
+/// An unused cursor lives so long, unless set otherwise. One of a session lives as long as that.
 pub const IDLE_TIMEOUT_MS: i64 = 10 * 60 * 1000;
 
 /// What a cursor belongs to.
@@ -30,11 +32,25 @@ pub struct Owner {
     pub no_timeout: bool,
     /// It began with `$changeStream`; errors get that operation's labels.
     pub change_stream: bool,
+    /// What is left of the time that the operation was given.
+    pub time_left: Option<Duration>,
 }
 
-#[derive(Default)]
 pub struct CursorRegistry {
     entries: Mutex<FxHashMap<i64, Entry>>,
+    pub timeout_ms: AtomicI64,
+    /// Cursors of sessions time out as well.
+    pub also_of_sessions: AtomicBool,
+}
+
+impl Default for CursorRegistry {
+    fn default() -> Self {
+        CursorRegistry {
+            entries: Mutex::default(),
+            timeout_ms: AtomicI64::new(IDLE_TIMEOUT_MS),
+            also_of_sessions: AtomicBool::new(false),
+        }
+    }
 }
 
 struct Entry {
@@ -125,8 +141,13 @@ impl CursorRegistry {
     pub fn expire(&self, now_ms: i64) {
         let expired: Vec<Entry> = {
             let mut entries = self.entries.lock();
+            let timeout_ms = self.timeout_ms.load(Ordering::Relaxed);
+            let all = self.also_of_sessions.load(Ordering::Relaxed);
             let old = |entry: &Entry| {
-                entry.cursor.is_some() && !entry.owner.no_timeout && now_ms - entry.last_used_ms > IDLE_TIMEOUT_MS
+                entry.cursor.is_some()
+                    && !entry.owner.no_timeout
+                    && (all || entry.owner.lsid.is_none())
+                    && now_ms - entry.last_used_ms > timeout_ms
             };
             let ids: Vec<i64> = entries.iter().filter(|(_, entry)| old(entry)).map(|(id, _)| *id).collect();
             ids.into_iter().filter_map(|id| entries.remove(&id)).collect()
@@ -150,6 +171,7 @@ impl CheckedOut {
         let mut entries = self.registry.cursors.entries.lock();
         if let Some(entry) = entries.get_mut(&self.id) {
             entry.cursor = self.cursor.take();
+            entry.owner.time_left = self.owner.time_left;
             entry.last_used_ms = now_ms;
         }
     }

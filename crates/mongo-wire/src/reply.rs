@@ -61,6 +61,11 @@ pub fn finish(mut reply: Reply, time: ClusterTime) -> DocBuf {
 
 /// The reply of a command that failed.
 pub fn error(error: &Error, labels: &[String], time: ClusterTime) -> DocBuf {
+    failed(error, labels, time, None)
+}
+
+/// The same, of a write whose concern cannot be had either: a server waits for it in any case.
+pub fn failed(error: &Error, labels: &[String], time: ClusterTime, write_concern_error: Option<&Doc>) -> DocBuf {
     let mut body = DocWriter::new();
     if !labels.is_empty() {
         write_labels(&mut body, labels);
@@ -73,6 +78,9 @@ pub fn error(error: &Error, labels: &[String], time: ClusterTime) -> DocBuf {
         for (name, value) in details.iter() {
             body.value(name, value);
         }
+    }
+    if let Some(error) = write_concern_error {
+        body.value("writeConcernError", &Value::Document(error.clone()));
     }
     write_times(&mut body, time, time);
     body.finish()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use engine::Headwater;
+use engine::{Expired, Headwater};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -138,6 +138,11 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.cursors.expire(shared.engine.clock().now_ms());
-        shared.engine.sessions().expire();
+        for expired in shared.engine.sessions().expire() {
+            shared.cursors.kill_where(|owner| match expired {
+                Expired::Session(lsid) => owner.lsid == Some(lsid),
+                Expired::Transaction(lsid, number) => owner.lsid == Some(lsid) && owner.txn_number == Some(number),
+            });
+        }
     }
 }

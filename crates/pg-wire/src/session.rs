@@ -566,7 +566,12 @@ impl Connection {
     }
 
     fn describe_portal(&mut self, name: &str) -> Result<(), Stop> {
-        let portal = self.portals.get(name).ok_or_else(|| missing_portal(name))?;
+        let Some(portal) = self.portals.get(name) else {
+            // A cursor that DECLARE opened is a portal too.
+            let fields = self.session.cursor_fields(name).ok_or_else(|| missing_portal(name))?;
+            self.describe_rows(&fields, &[]);
+            return Ok(());
+        };
         let (prepared, results) = (portal.prepared.clone(), portal.results.clone());
         match &prepared.fields {
             Some(fields) => self.describe_rows(fields, &results),

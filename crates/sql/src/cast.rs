@@ -163,6 +163,8 @@ pub fn common_type_for(context: &str, types: &[Type]) -> Result<Type> {
         if !preferred && implicit(&chosen, ty) && !implicit(ty, &chosen) {
             chosen = ty.clone();
         }
+        // A declared length or scale stays only if all have it.
+        chosen = base(&chosen);
     }
     Ok(chosen)
 }

@@ -25,6 +25,11 @@ pub trait Catalog {
 
     /// A change stream by the name in `CHANGE_STREAM('…')`, possibly `db.name`.
     fn stream(&self, name: &str) -> Option<Relation>;
+
+    /// The number (`regclass`) of a relation by its name as in SQL, perhaps qualified.
+    fn relation_number(&self, _name: &str) -> Option<i64> {
+        None
+    }
 }
 
 /// The columns of every change stream, in this order.

@@ -28,6 +28,55 @@ pub fn plan_to_text(plan: &Arc<Plan>) -> String {
     printer.out
 }
 
+/// The plan as EXPLAIN (FORMAT JSON) nests it: each node with its kind, the details that the text
+/// form shows, its columns and its inputs under "Plans".
+pub fn plan_to_json(plan: &Arc<Plan>) -> String {
+    fn node(plan: &Plan, depth: usize, out: &mut String) {
+        let pad = "  ".repeat(depth);
+        let text = describe(plan);
+        let (kind, detail) = text.split_once(": ").unwrap_or((&text, ""));
+        let _ = write!(out, "{{\n{pad}  \"Node Type\": {}", json_string(kind));
+        if !detail.is_empty() {
+            let _ = write!(out, ",\n{pad}  \"Detail\": {}", json_string(detail));
+        }
+        let columns = list(plan.fields(), |field| json_string(&field.name));
+        let _ = write!(out, ",\n{pad}  \"Output\": [{columns}]");
+        let inputs = plan.inputs();
+        if !inputs.is_empty() {
+            let _ = write!(out, ",\n{pad}  \"Plans\": [");
+            for (i, input) in inputs.iter().enumerate() {
+                let _ = write!(out, "{}\n{pad}    ", if i == 0 { "" } else { "," });
+                node(input, depth + 2, out);
+            }
+            let _ = write!(out, "\n{pad}  ]");
+        }
+        let _ = write!(out, "\n{pad}}}");
+    }
+    let mut out = String::new();
+    node(plan, 1, &mut out);
+    out
+}
+
+/// A JSON string of some text.
+pub fn json_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 fn count_readers(plan: &Arc<Plan>, readers: &mut HashMap<*const Plan, usize>) {
     let count = readers.entry(Arc::as_ptr(plan)).or_insert(0);
     *count += 1;
@@ -244,5 +293,8 @@ pub(crate) fn table_function_name(function: TableFunction) -> &'static str {
         TableFunction::StringToTable => "string_to_table",
         TableFunction::JsonPathQuery => "jsonb_path_query",
         TableFunction::HopWindows => "hop",
+        TableFunction::GenerateSubscripts => "generate_subscripts",
+        TableFunction::ExpandArray => "_pg_expandarray",
+        TableFunction::Keywords => "pg_get_keywords",
     }
 }

@@ -174,10 +174,53 @@ impl Expr {
         }
     }
 
+    /// Equal but for positions: the same expression, perhaps written twice.
+    pub fn same(&self, other: &Expr) -> bool {
+        if self.ty != other.ty || !same_head(&self.kind, &other.kind) {
+            return false;
+        }
+        let (left, right) = (self.children(), other.children());
+        left.len() == right.len() && left.iter().zip(&right).all(|(x, y)| x.same(y))
+    }
+
+    fn children(&self) -> Vec<&Expr> {
+        use ExprKind::*;
+        match &self.kind {
+            Column(_) | Literal(_) | Parameter(_) | Now => vec![],
+            Call { args, .. } => args.iter().collect(),
+            Cast { input, .. } | Not(input) | IsNull(input) => vec![input],
+            And(list) | Or(list) | Coalesce(list) | Array(list) | Record(list) => list.iter().collect(),
+            NotDistinct(a, b) => vec![a, b],
+            Case { branches, otherwise } => {
+                branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect()
+            }
+            InList { input, list, .. } => std::iter::once(&**input).chain(list).collect(),
+            Quantified { input, array, .. } => vec![input, array],
+            Subscript { array, index } => vec![array, index],
+        }
+    }
+
     /// Does the value depend on the time of evaluation?
     pub fn reads_now(&self) -> bool {
         let mut found = false;
         self.walk(&mut |e| found |= matches!(e.kind, ExprKind::Now));
         found
+    }
+}
+
+/// Of one kind, with equal parts that are no expressions.
+fn same_head(a: &ExprKind, b: &ExprKind) -> bool {
+    use ExprKind::*;
+    match (a, b) {
+        (Column(x), Column(y)) | (Parameter(x), Parameter(y)) => x == y,
+        (Literal(x), Literal(y)) => x == y,
+        (Call { function: f, .. }, Call { function: g, .. }) => std::ptr::eq(*f, *g) || f == g,
+        (Cast { explicit: x, .. }, Cast { explicit: y, .. }) => x == y,
+        (Case { branches: x, otherwise: ox }, Case { branches: y, otherwise: oy }) => {
+            x.len() == y.len() && ox.is_some() == oy.is_some()
+        }
+        (InList { negated: x, .. }, InList { negated: y, .. }) => x == y,
+        (Quantified { function: f, all: x, .. }, Quantified { function: g, all: y, .. }) => f == g && x == y,
+        _ => std::mem::discriminant(a) == std::mem::discriminant(b),
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use crate::datum::Datum;
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprKind};
+use crate::functions::Volatility;
 use crate::types::Type;
 
 /// A column of a plan's output.
@@ -186,6 +187,12 @@ pub enum TableFunction {
     JsonPathQuery,
     /// `(input timestamp, width, slide)` -> window_start, window_end: HOP; TUMBLE has slide = width.
     HopWindows,
+    /// An array's subscripts.
+    GenerateSubscripts,
+    /// `information_schema._pg_expandarray`: elements and their numbers, as JSON objects with x and n.
+    ExpandArray,
+    /// `pg_get_keywords()`.
+    Keywords,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -329,6 +336,32 @@ impl Plan {
             | Plan::Limit { input, .. } => vec![input],
             Plan::SetOp { left, right, .. } | Plan::Join { left, right, .. } => vec![left, right],
         }
+    }
+
+    /// Does any expression depend on the time of evaluation?
+    pub fn reads_now(&self) -> bool {
+        let mut found = false;
+        crate::binder::edit::node_exprs(self, &mut |expr| found |= expr.reads_now());
+        found || self.inputs().iter().any(|input| input.reads_now())
+    }
+
+    /// A function in it that gives another value each time, as `random` does: what it made of a row
+    /// cannot be made again to take the row back.
+    pub fn volatile_function(self: &Arc<Self>) -> Option<&'static str> {
+        let mut found = None;
+        crate::binder::edit::walk(self, &mut |node| {
+            crate::binder::edit::node_exprs(node, &mut |expr| {
+                expr.walk(&mut |part| match &part.kind {
+                    ExprKind::Call { function, .. } | ExprKind::Quantified { function, .. }
+                        if function.volatility == Volatility::Volatile =>
+                    {
+                        found = Some(function.name);
+                    }
+                    _ => {}
+                });
+            });
+        });
+        found
     }
 
     /// Every source read anywhere in the plan, without repeats.

@@ -1,4 +1,4 @@
-//! Golden scripts: statements and the plans or errors they become. `UPDATE_GOLDEN=1` rewrites them.
+//! Golden scripts: statements and the plans or errors they become. `BLESS=1` rewrites them.
 
 mod support;
 
@@ -103,7 +103,7 @@ fn every_script_gives_its_answer() {
         let script = std::fs::read_to_string(&path).unwrap();
         let result = run(&script);
         if result != script {
-            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            if std::env::var_os("BLESS").is_some() {
                 std::fs::write(&path, &result).unwrap();
             } else {
                 let at = result.lines().zip(script.lines()).position(|(a, b)| a != b).unwrap_or(0);

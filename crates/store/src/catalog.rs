@@ -6,7 +6,7 @@
 //! - Every collection that holds documents has its `_id_` index first in `indexes`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base::Uuid;
@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::entry::{CollectionKind, Namespace};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index_build::Building;
 
 /// Names a collection's documents on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,8 @@ pub struct Collection {
     /// As `listCollections` shows them; of a view `{viewOn, pipeline, collation}`.
     pub options: DocBuf,
     pub indexes: Vec<Arc<Index>>,
+    /// Indexes that writers keep although they are not whole yet; nobody reads them.
+    pub(crate) building: Vec<Building>,
     pub capped: Option<Capped>,
     /// `changeStreamPreAndPostImages: {enabled: true}`.
     pub images: bool,
@@ -56,6 +59,8 @@ pub struct Collection {
     pub collation: Option<Arc<Collation>>,
     /// Where the next document goes; found out by the first insert after opening.
     pub(crate) next_record: Arc<OnceLock<AtomicU64>>,
+    /// Commits that changed its documents, since opening.
+    pub(crate) changes: Arc<AtomicU64>,
 }
 
 impl Collection {
@@ -74,10 +79,12 @@ impl Collection {
             kind,
             options: DocBuf::default(),
             indexes: Vec::new(),
+            building: Vec::new(),
             capped: None,
             images: false,
             collation: None,
             next_record: Arc::default(),
+            changes: Arc::default(),
         };
         collection.set_options(options);
         collection
@@ -98,6 +105,12 @@ impl Collection {
         self.options = options;
     }
 
+    /// Counts the commits that changed its documents. Read before a snapshot is taken, it tells later
+    /// whether anything has changed since.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     pub fn is_view(&self) -> bool {
         self.kind == CollectionKind::View
     }
@@ -109,6 +122,18 @@ impl Collection {
 
     pub fn index(&self, name: &str) -> Option<&Arc<Index>> {
         self.indexes.iter().find(|index| index.name == name)
+    }
+
+    /// Those that are being built as well.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.iter().chain(self.building.iter().map(|building| &building.index))
+    }
+
+    /// Notes what a document's keys in one of the indexes were like. False if it was known.
+    pub(crate) fn mark(&mut self, index: IndexId, multikey: u64, long_keys: bool) -> bool {
+        let building = self.building.iter_mut().map(|building| &mut building.index);
+        let found = self.indexes.iter_mut().chain(building).find(|other| other.id == index);
+        found.is_some_and(|found| Index::mark(found, multikey, long_keys))
     }
 
     /// The index on `_id`.

@@ -25,6 +25,9 @@ pub fn encode(collection: &Collection) -> Bytes {
         out.begin_document(&i.to_string());
         out.i64("id", i64::from(index.id.0));
         out.i64("multikey", index.multikey as i64);
+        if index.long_keys {
+            out.bool("longKeys", true);
+        }
         out.doc("spec", index.spec.as_doc());
         out.end();
     }
@@ -62,6 +65,7 @@ fn decode_index(doc: RawDoc<'_>) -> Result<Index> {
     let spec = doc.get("spec").and_then(Raw::as_document).ok_or_else(|| damaged("index spec"))?;
     let mut index = parse_stored(spec, id).map_err(|error| damaged(&error.to_string()))?;
     index.multikey = number("multikey")? as u64;
+    index.long_keys = doc.get("longKeys") == Some(Raw::Bool(true));
     Ok(index)
 }
 

@@ -2,7 +2,7 @@
 //! commit carries (counts, catalog records, the applied time).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::ClusterTime;
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(crate) struct Prepared {
     pub applied: ClusterTime,
     pub evicted: FxHashMap<CollectionId, RecordId>,
     pub log_removed: Option<(LogPosition, u64)>,
+    /// Collections whose documents changed.
+    pub written: Vec<Arc<AtomicU64>>,
 }
 
 pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
@@ -45,6 +47,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
             applied,
             evicted: FxHashMap::default(),
             log_removed: None,
+            written: Vec::new(),
         });
     }
     let last = shared.applied().max(ClusterTime(shared.reserved.load(Ordering::Acquire)));
@@ -62,14 +65,16 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
         let next_id = shared.next_id.load(Ordering::Relaxed).to_be_bytes();
         batch.put(Space::Meta, layout::NEXT_ID, Bytes::copy_from_slice(&next_id));
     }
+    let mut written = Vec::with_capacity(effects.counts.len());
     for (collection, (documents, bytes)) in effects.counts {
         let key = Bytes::copy_from_slice(&layout::counts_key(collection));
-        if catalog.by_id(collection).is_none() {
+        let Some(found) = catalog.by_id(collection) else {
             batch.remove(Space::Meta, key);
-        } else {
-            let counts = layout::read_counts(&*shared.kv, collection)?.plus(documents, bytes);
-            batch.put(Space::Meta, key, counts.encode());
-        }
+            continue;
+        };
+        written.push(Arc::clone(&found.changes));
+        let counts = layout::read_counts(&*shared.kv, collection)?.plus(documents, bytes);
+        batch.put(Space::Meta, key, counts.encode());
     }
     let applied = entries.last().map_or(last, |entry| entry.position.time);
     let mut bytes = shared.log.bytes() + log_bytes as u64;
@@ -88,6 +93,7 @@ pub(crate) fn prepare(txn: WriteTxn) -> Result<Prepared> {
         applied,
         evicted: effects.evicted,
         log_removed: effects.log_removed,
+        written,
     })
 }
 

@@ -193,6 +193,9 @@ impl Group {
             shared.catalogs.store(Arc::new(Catalogs { current: catalog, next: None }));
         }
         shared.applied.store(prepared.applied.0, Ordering::Release);
+        for changes in prepared.written {
+            changes.fetch_add(1, Ordering::AcqRel);
+        }
         shared.evicted.lock().extend(prepared.evicted);
         shared.log.appended(prepared.log_bytes);
         self.bytes += prepared.log_bytes;

@@ -7,8 +7,10 @@
 //!   unique:     index id · key              -> record id
 //!   not unique: index id · key · record id  -> (nothing)
 //! ```
+//! A key longer than `MAX_KEY` stands there as its start and a digest of the whole (`key.rs`).
 
 mod extract;
+mod key;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -22,14 +24,13 @@ use document::{Context, DocBuf, DocWriter, RawDoc};
 
 use crate::catalog::{IndexId, RecordId};
 use crate::error::{Error, Result};
+use crate::kv::Direction;
 
 pub use extract::Keys;
+pub(crate) use key::{is_long, widen};
 pub use spec::{parse_spec, parse_stored};
 
 pub const ID_INDEX: &str = "_id_";
-
-/// Longest index key in bytes; the key-value store ends at 65,535.
-const MAX_KEY: usize = 60_000;
 
 /// One component of an index key.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,9 @@ pub struct Index {
     pub collation: Option<Arc<Collation>>,
     /// Bit `i`: some document had an array on the path of part `i`. Never cleared.
     pub multikey: u64,
+    /// Some document had a key too long to be stored whole, so the order of the entries is not
+    /// quite the order of the keys. Never cleared.
+    pub long_keys: bool,
 }
 
 /// The filter of a partial index.
@@ -90,6 +94,7 @@ impl Index {
             partial: None,
             collation,
             multikey: 0,
+            long_keys: false,
         }
     }
 
@@ -103,6 +108,17 @@ impl Index {
 
     pub fn is_multikey(&self) -> bool {
         self.multikey != 0
+    }
+
+    /// Notes what a document's keys were like. False if it was known.
+    pub(crate) fn mark(index: &mut Arc<Index>, multikey: u64, long_keys: bool) -> bool {
+        if multikey & !index.multikey == 0 && (index.long_keys || !long_keys) {
+            return false;
+        }
+        let index = Arc::make_mut(index);
+        index.multikey |= multikey;
+        index.long_keys |= long_keys;
+        true
     }
 
     /// Whether the document has keys in this index at all.
@@ -127,21 +143,42 @@ impl Index {
     }
 
     /// Where an entry stands, and what it holds.
-    pub(crate) fn entry(&self, key: &[u8], record: RecordId) -> Result<(Bytes, Bytes)> {
+    pub(crate) fn entry(&self, key: &[u8], record: RecordId) -> (Bytes, Bytes) {
+        let key = key::stored(key);
         let mut out = Vec::with_capacity(4 + key.len() + 8);
         out.extend_from_slice(&self.prefix());
-        out.extend_from_slice(key);
+        out.extend_from_slice(&key);
         let record = record.0.to_be_bytes();
-        if key.len() > MAX_KEY {
-            let message = format!("key of index {} is longer than {MAX_KEY} bytes", self.name);
-            return Err(Error::request(17280, message));
-        }
         if self.unique {
             out.shrink_to_fit();
-            return Ok((out.into(), Bytes::copy_from_slice(&record)));
+            return (out.into(), Bytes::copy_from_slice(&record));
         }
         out.extend_from_slice(&record);
-        Ok((out.into(), Bytes::new()))
+        (out.into(), Bytes::new())
+    }
+
+    /// Where the entry of a whole key of a unique index stands.
+    pub(crate) fn place(&self, key: &[u8]) -> Vec<u8> {
+        [&self.prefix()[..], &key::stored(key)].concat()
+    }
+
+    /// The first key of the document within the ranges, in the order of a scan, as fields of the key
+    /// pattern; `None` if it has none there.
+    pub(crate) fn key_document(
+        &self,
+        doc: RawDoc<'_>,
+        within: impl Fn(&[u8]) -> bool,
+        direction: Direction,
+    ) -> Result<Option<DocBuf>> {
+        if !self.covers(doc)? {
+            return Ok(None);
+        }
+        let keys = extract::keys_with_values(self, doc)?;
+        let mut inside = keys.into_iter().filter(|(key, _)| within(&self.place(key))).map(|(_, values)| values);
+        Ok(match direction {
+            Direction::Forward => inside.next(),
+            Direction::Backward => inside.next_back(),
+        })
     }
 
     /// The record that an entry points to.

@@ -23,7 +23,7 @@ use crate::kv::{Direction, KeyRange, Space};
 use crate::layout;
 use crate::log_codec::RecordReader;
 use crate::pending::Pending;
-use crate::planner::{Query, plan};
+use crate::planner::{KeyBounds, Query, plan};
 use crate::read::Reader;
 use crate::shared::Shared;
 use crate::write::WriteTxn;
@@ -205,7 +205,7 @@ impl Keeper {
     fn find_expired(&self, collection: &Arc<Collection>, index: &Index, matcher: &Matcher) -> Result<Vec<RecordId>> {
         let snapshot = self.shared.snapshot()?;
         let Some(collection) = snapshot.catalog().by_id(collection.id) else { return Ok(Vec::new()) };
-        let query = Query { matcher, sort: None, hint: None, collation: None };
+        let query = Query { matcher, sort: None, hint: None, collation: None, bounds: KeyBounds::default() };
         let plan = plan(collection, &query)?;
         let mut found = Vec::new();
         for row in plan.execute(&snapshot) {

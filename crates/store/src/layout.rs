@@ -9,6 +9,7 @@
 //!            'c' collection id 4                      -> collection            (catalog_codec.rs)
 //!            'n' collection id 4                      -> documents 8 · bytes 8
 //!            'g' space 1 · id 4                       -> (dropped; contents to be removed)
+//!            'b' id 4                                 -> (index being built; garbage after a crash)
 //!            'o'                                      -> last position removed from the log
 //!            'r' length 1 · space · key               -> a side table's record
 //! ```
@@ -17,7 +18,7 @@
 use base::ClusterTime;
 use bytes::Bytes;
 
-use crate::catalog::{CollectionId, RecordId};
+use crate::catalog::{CollectionId, IndexId, RecordId};
 use crate::entry::{LogPosition, Namespace};
 use crate::error::{Error, Result};
 use crate::kv::{KeyRange, KvRead, Space};
@@ -30,6 +31,7 @@ pub const NEXT_ID: &[u8] = b"k";
 pub const REMOVED: &[u8] = b"o";
 pub const COLLECTIONS: &[u8] = b"c";
 pub const GARBAGE: &[u8] = b"g";
+pub const BUILDING: &[u8] = b"b";
 
 /// What belongs to one commit: read from a snapshot, it says which commit that shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +114,16 @@ pub fn collection_key(collection: CollectionId) -> [u8; 5] {
 
 pub fn counts_key(collection: CollectionId) -> [u8; 5] {
     tagged(b'n', collection.0)
+}
+
+pub fn building_key(index: IndexId) -> [u8; 5] {
+    tagged(b'b', index.0)
+}
+
+/// The index that a building key is about.
+pub fn index_of_building_key(key: &[u8]) -> Result<IndexId> {
+    let id = key.get(1..).and_then(|id| id.try_into().ok());
+    id.map(|id| IndexId(u32::from_be_bytes(id))).ok_or_else(|| Error::corrupt("a mark of an index being built"))
 }
 
 pub fn garbage_key(space: Space, id: u32) -> [u8; 6] {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::{Clock, ClusterTime};
+use bytes::Bytes;
 
 use crate::catalog_codec;
 use crate::entry::LogPosition;
@@ -48,6 +49,7 @@ pub fn recover(kv: &dyn Kv, clock: &dyn Clock) -> Result<Recovered> {
     if kv.get(Space::Meta, layout::STATE)?.is_none() {
         begin(kv, clock)?;
     }
+    abandon_builds(kv)?;
     let state = layout::read_state(kv)?;
     let next_id = match kv.get(Space::Meta, layout::NEXT_ID)? {
         None => 1,
@@ -67,6 +69,22 @@ pub fn recover(kv: &dyn Kv, clock: &dyn Clock) -> Result<Recovered> {
         next_id,
         log: LogBounds::new(removed, state.log_bytes),
     })
+}
+
+/// What was built of indexes when the process ended is of no use.
+fn abandon_builds(kv: &dyn Kv) -> Result<()> {
+    let mut batch = Batch::default();
+    for entry in kv.range(Space::Meta, KeyRange::prefix(layout::BUILDING), Direction::Forward) {
+        let (mark, _) = entry?;
+        let index = layout::index_of_building_key(&mark)?;
+        batch.put(Space::Meta, Bytes::copy_from_slice(&layout::garbage_key(Space::Indexes, index.0)), Bytes::new());
+        batch.remove(Space::Meta, mark);
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    kv.commit(batch)?;
+    kv.sync()
 }
 
 /// The log of a new store begins now, not at the beginning of time.

@@ -16,6 +16,7 @@
 //!
 //! Read next: `bounds.rs`, `choose.rs`, `execute.rs`, `explain.rs`.
 
+mod bounded;
 mod bounds;
 mod choose;
 mod execute;
@@ -26,12 +27,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use document::DocBuf;
 use document::collation::Collation;
 use document::matcher::Matcher;
 use document::sort::SortPattern;
+use document::{DocBuf, RawDoc};
 
 use crate::catalog::CollectionId;
+use crate::error::Result;
 use crate::index::Index;
 use crate::kv::{Direction, KeyRange};
 
@@ -47,6 +49,14 @@ pub struct Query<'a> {
     pub hint: Option<&'a Hint>,
     /// The collation of the query, already defaulted to the collection's.
     pub collation: Option<&'a Arc<Collation>>,
+    pub bounds: KeyBounds<'a>,
+}
+
+/// Keys of the hinted index to begin with and to end before (`min` and `max` of find).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyBounds<'a> {
+    pub min: Option<&'a DocBuf>,
+    pub max: Option<&'a DocBuf>,
 }
 
 /// The index that the client insists on.
@@ -97,7 +107,35 @@ impl Plan {
         matches!(self.access, Access::Index(_) | Access::Union(_))
     }
 
+    /// The key by which the index leads to a document, as fields of the key pattern; empty if no index
+    /// does.
+    pub fn key_of(&self, document: RawDoc<'_>) -> Result<DocBuf> {
+        let scans = match &self.access {
+            Access::Index(scan) => std::slice::from_ref(scan),
+            Access::Union(scans) => scans,
+            Access::Nothing | Access::Collection(_) => &[],
+        };
+        for scan in scans {
+            let inside = |key: &[u8]| {
+                scan.ranges.iter().any(|range| *range.from <= *key && range.to.as_deref().is_none_or(|to| key < to))
+            };
+            if let Some(key) = scan.index.key_document(document, inside, scan.direction)? {
+                return Ok(key);
+            }
+        }
+        Ok(DocBuf::default())
+    }
+
     /// Name of the index, if there is one.
+    /// The indexes it walks, one after the other; none if it reads the collection.
+    pub fn index_names(&self) -> Vec<&str> {
+        match &self.access {
+            Access::Index(scan) => vec![&scan.index.name],
+            Access::Union(scans) => scans.iter().map(|scan| &*scan.index.name).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn index_name(&self) -> Option<&str> {
         match &self.access {
             Access::Index(scan) => Some(&scan.index.name),

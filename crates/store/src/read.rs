@@ -73,8 +73,8 @@ pub trait Reader {
     #[doc(hidden)]
     fn find_unique(&self, index: &Index, value: Raw<'_>) -> Result<Option<RecordId>> {
         let mut key = Vec::with_capacity(24);
-        key.extend_from_slice(&index.prefix());
         encode_value(value, &mut key, index.parts[0].descending, index.collation.as_deref());
+        let key = index.place(&key);
         let found = self.kv_get(Space::Indexes, &key)?;
         found.map(|value| index.record_of(&key, &value)).transpose()
     }

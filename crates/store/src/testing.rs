@@ -10,7 +10,7 @@ use document::{Context, DocBuf};
 use crate::entry::{Namespace, Operation};
 use crate::error::Result;
 use crate::kv::{Direction, Kv, MemoryKv};
-use crate::planner::{Query, plan};
+use crate::planner::{KeyBounds, Query, plan};
 use crate::read::Reader;
 use crate::store::{Store, StoreOptions};
 use crate::write::WriteTxn;
@@ -95,7 +95,7 @@ impl Fixture {
                 for row in snapshot.scan(collection.id, Direction::Forward) {
                     let row = row.unwrap();
                     for key in index.keys(row.document.as_doc()).unwrap().keys {
-                        expected.push(index.entry(&key, row.record).unwrap());
+                        expected.push(index.entry(&key, row.record));
                     }
                 }
                 expected.sort();
@@ -136,7 +136,9 @@ pub fn matcher(json: &str) -> Matcher {
 /// The documents a planned query finds, in the order of the plan, and the name of its index.
 pub fn find(reader: &(impl Reader + Sync), filter: &Matcher) -> (Vec<DocBuf>, Option<String>) {
     let orders = reader.catalog().collection(&orders()).unwrap();
-    let plan = plan(orders, &Query { matcher: filter, sort: None, hint: None, collation: None }).unwrap();
+    let plan =
+        plan(orders, &Query { matcher: filter, sort: None, hint: None, collation: None, bounds: KeyBounds::default() })
+            .unwrap();
     let rows = plan.execute(reader).map(|row| row.unwrap().document);
     let found: Vec<_> = rows.filter(|document| filter.matches(document.as_doc()).unwrap()).collect();
     if let Some(count) = plan.count(reader).unwrap() {

@@ -23,6 +23,7 @@ use document::DocBuf;
 use crate::catalog::{Catalog, Collection};
 use crate::committer::{Inbox, TypedJob};
 use crate::error::{Error, Result};
+use crate::index::Index;
 use crate::kv::{KvRead, Space};
 use crate::layout;
 use crate::locks::TxnId;
@@ -167,10 +168,11 @@ fn adopt(txn: &mut WriteTxn, work: Work, grouping: Grouping) -> Result<()> {
 
 fn with_multikey(current: &Collection, mine: &Collection) -> Collection {
     let mut merged = current.clone();
-    for index in &mut merged.indexes {
-        let found = mine.indexes.iter().find(|other| other.id == index.id);
-        if let Some(other) = found.filter(|other| other.multikey & !index.multikey != 0) {
-            Arc::make_mut(index).multikey |= other.multikey;
+    let building = merged.building.iter_mut().map(|building| &mut building.index);
+    for index in merged.indexes.iter_mut().chain(building) {
+        let found = mine.all_indexes().find(|other| other.id == index.id);
+        if let Some(other) = found {
+            Index::mark(index, other.multikey, other.long_keys);
         }
     }
     merged

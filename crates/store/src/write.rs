@@ -4,6 +4,7 @@
 //! (unordered inserts do).
 
 mod documents;
+mod index_builds;
 mod index_statements;
 mod indexes;
 mod statements;
@@ -115,6 +116,11 @@ impl WriteTxn {
         self.catalog.collection(namespace).cloned()
     }
 
+    /// `Collection::changes`; `None` if this write itself has changed documents of the collection.
+    pub fn changes(&self, collection: &Collection) -> Option<u64> {
+        (!self.effects.counts.contains_key(&collection.id)).then(|| collection.changes())
+    }
+
     /// Puts a record into a side table, in the same commit as the documents.
     ///
     /// # Panics
@@ -168,7 +174,11 @@ impl WriteTxn {
 
     /// False if indexes came or went since the transaction's snapshot: it would miss them.
     fn sees_all_indexes(&self, collection: CollectionId) -> bool {
-        let ids = |collection: &Collection| collection.indexes.iter().map(|index| index.id).collect::<Vec<_>>();
+        let ids = |collection: &Collection| {
+            let whole: Vec<_> = collection.indexes.iter().map(|index| index.id).collect();
+            let building: Vec<_> = collection.building.iter().map(|building| building.index.id).collect();
+            (whole, building)
+        };
         let mine = self.catalog.by_id(collection);
         match self.shared.catalog().by_id(collection) {
             Some(current) => mine.is_some_and(|mine| ids(mine) == ids(current)),
@@ -193,12 +203,12 @@ impl WriteTxn {
         Ok(())
     }
 
-    fn is_statement(&self) -> bool {
+    pub(crate) fn is_statement(&self) -> bool {
         matches!(self.role, Role::Statement { .. })
     }
 
     /// Replaces the collection in the catalog that this write sees.
-    fn put_collection(&mut self, collection: Arc<Collection>) {
+    pub(crate) fn put_collection(&mut self, collection: Arc<Collection>) {
         self.effects.touched.insert(collection.id);
         Arc::make_mut(&mut self.catalog).put(collection);
     }

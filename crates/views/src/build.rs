@@ -56,7 +56,7 @@ fn tick(view: &mut RunningView, rows: Option<(usize, Vec<Delta>)>, now_us: i64) 
     }
     view.step(deltas, now_us)?;
     let output = std::mem::take(&mut view.output);
-    if !view.durable {
+    if !view.keeps_rows {
         // An anonymous query's first answer is its whole snapshot.
         for (row, count) in output {
             *view.rows.entry(row).or_insert(0) += count;

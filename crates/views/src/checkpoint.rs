@@ -30,6 +30,11 @@ fn key(id: u64, part: u8, rest: &[u8]) -> Vec<u8> {
     key
 }
 
+/// The record without which a checkpoint does not count.
+pub fn position_key(id: u64) -> Vec<u8> {
+    key(id, b'p', &[])
+}
+
 /// Identifies the plan that wrote a state: another plan cannot read it.
 fn fingerprint(view: &RunningView) -> u64 {
     let mut hasher = FxHasher::default();
@@ -50,7 +55,7 @@ pub fn changes(view: &mut RunningView) -> Vec<Change> {
     }
     let mut position = view.position.0.to_be_bytes().to_vec();
     position.extend_from_slice(&fingerprint(view).to_be_bytes());
-    changes.push((key(id, b'p', &[]), Some(position)));
+    changes.push((position_key(id), Some(position)));
     changes
 }
 
@@ -69,7 +74,7 @@ pub fn removal(store: &Store, id: u64) -> Result<Vec<Change>, SqlError> {
 pub fn restore(store: &Store, view: &mut RunningView) -> Result<bool, SqlError> {
     let id = view.definition.id;
     let snapshot = store.snapshot().map_err(crate::runtime::store_error)?;
-    let stored = snapshot.get_record(SPACE, &key(id, b'p', &[])).map_err(crate::runtime::store_error)?;
+    let stored = snapshot.get_record(SPACE, &position_key(id)).map_err(crate::runtime::store_error)?;
     let Some((position, written_by)) = stored.as_deref().and_then(|p| p.split_first_chunk::<8>()) else {
         return Ok(false);
     };

@@ -42,7 +42,8 @@ pub struct StreamDefinition {
     pub start: ClusterTime,
     /// How long matching events are kept, in milliseconds; `None` is for ever.
     pub retention_ms: Option<i64>,
-    pub paused: bool,
+    /// A paused stream ends here: later events belong to it once it is resumed.
+    pub paused_at: Option<ClusterTime>,
     /// The CREATE statement as given.
     pub statement: String,
     /// WITH options as given, for SHOW.
@@ -101,7 +102,7 @@ pub struct StoredDefinition {
     pub id: u64,
     pub start: ClusterTime,
     pub created_ms: i64,
-    pub paused: bool,
+    pub paused_at: Option<ClusterTime>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,16 +117,18 @@ impl StoredDefinition {
     }
 
     pub fn encode(&self) -> DocBuf {
-        Doc::new()
+        let doc = Doc::new()
             .with("kind", if self.kind == DefinitionKind::Stream { "stream" } else { "view" })
             .with("db", self.db.as_str())
             .with("name", self.name.as_str())
             .with("statement", self.statement.as_str())
             .with("id", self.id as i64)
             .with("start", self.start)
-            .with("created", Value::Date(self.created_ms))
-            .with("paused", self.paused)
-            .to_buf()
+            .with("created", Value::Date(self.created_ms));
+        match self.paused_at {
+            Some(at) => doc.with("pausedAt", at).to_buf(),
+            None => doc.to_buf(),
+        }
     }
 
     pub fn decode(doc: &DocBuf) -> Result<Self, SqlError> {
@@ -152,7 +155,10 @@ impl StoredDefinition {
             id: doc.get("id").and_then(|v| v.as_whole()).ok_or_else(damaged)? as u64,
             start,
             created_ms,
-            paused: doc.get("paused").and_then(|v| v.as_bool()).unwrap_or(false),
+            paused_at: match doc.get("pausedAt") {
+                Some(document::Raw::Timestamp(t)) => Some(ClusterTime(t)),
+                _ => None,
+            },
         })
     }
 }

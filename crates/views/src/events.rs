@@ -85,7 +85,12 @@ fn inner(event: &Event<'_>, field: &str) -> Datum {
 impl StreamDefinition {
     /// Is the entry an event of this stream? The scope and operation first, the filter last.
     pub fn takes(&self, entry: &LogEntry, ctx: &mut StepContext<'_>) -> Result<bool, SqlError> {
-        if entry.position.time <= self.start || !self.watches(entry) || !self.shows(entry) {
+        let time = entry.position.time;
+        if time <= self.start
+            || self.paused_at.is_some_and(|at| time > at)
+            || !self.watches(entry)
+            || !self.shows(entry)
+        {
             return Ok(false);
         }
         match &self.filter {

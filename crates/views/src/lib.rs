@@ -28,6 +28,7 @@ pub mod names;
 pub mod read;
 pub mod runtime;
 pub mod scan;
+pub mod source_filter;
 pub mod subscription;
 pub mod view;
 

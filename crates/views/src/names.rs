@@ -15,6 +15,8 @@ pub struct SessionCatalog {
     pub definitions: Arc<Definitions>,
     pub collections: Arc<store::Catalog>,
     pub system: Arc<dyn SystemTables>,
+    /// A view's query may read a collection that does not exist (yet, or any more): it is empty.
+    pub absent_collections: bool,
 }
 
 impl std::fmt::Debug for SessionCatalog {
@@ -31,9 +33,10 @@ impl SessionCatalog {
     }
 
     fn collection(&self, db: &str, name: &str) -> Option<Relation> {
-        let collection = self.collections.find(db, name)?;
-        if collection.is_view() {
-            return None;
+        match self.collections.find(db, name) {
+            Some(collection) if collection.is_view() => return None,
+            None if !self.absent_collections => return None,
+            _ => {}
         }
         let source = Source::Collection { db: db.to_owned(), name: name.to_owned() };
         Some(Relation { source, columns: collection_columns(), open: Some(1), key: vec![0] })
@@ -51,9 +54,17 @@ impl Catalog for SessionCatalog {
         }
         // "public" is where PostgreSQL clients look for what has no schema here.
         let db = qualifier.filter(|q| *q != "public").unwrap_or(&self.database);
-        self.view(db, name)
-            .or_else(|| self.collection(db, name))
-            .or_else(|| self.system.relation(&self.database, qualifier, name))
+        // What is absent is a collection only if it is nothing else.
+        let system = || self.system.relation(&self.database, qualifier, name);
+        match self.view(db, name) {
+            None if self.collections.find(db, name).is_some() => self.collection(db, name).or_else(system),
+            None => system().or_else(|| self.collection(db, name)),
+            found => found,
+        }
+    }
+
+    fn relation_number(&self, name: &str) -> Option<i64> {
+        self.system.number(&self.database, name)
     }
 
     fn stream(&self, name: &str) -> Option<Relation> {

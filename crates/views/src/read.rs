@@ -5,13 +5,15 @@ use std::sync::Arc;
 use base::ClusterTime;
 use changes::token::ResumeToken;
 use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
+use document::DocBuf;
 use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
 use store::{Direction, Namespace, Reader as _};
 
-use crate::build::missing;
-use crate::events::stream_row;
+use crate::build::{concerns, missing};
+use crate::events::{collection_delta, stream_row};
 use crate::runtime::{ViewRows, Views, store_error};
 use crate::scan::{ScanColumns, collection_row};
+use crate::source_filter::{SourceFilters, access_plan, source_filters};
 
 /// Input rows per step while reading.
 const CHUNK_ROWS: usize = 8192;
@@ -20,6 +22,11 @@ const CHUNK_ROWS: usize = 8192;
 pub trait SystemTables: Send + Sync {
     /// `schema` is `None` for unqualified names.
     fn relation(&self, db: &str, schema: Option<&str>, name: &str) -> Option<Relation>;
+
+    /// A relation's number (`regclass`) by its name.
+    fn number(&self, _db: &str, _name: &str) -> Option<i64> {
+        None
+    }
 
     /// All rows, with all columns of the relation.
     fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError>;
@@ -54,10 +61,71 @@ pub async fn query(
         if names.is_empty() { ViewRows { time: present, views: vec![] } } else { views.read(names, present).await? };
     let views = views.clone();
     let run = move || {
-        let mut reader = Reader { views: &views, system: &*system, db: &db, read: &read, snapshot: None };
+        let mut reader = Reader {
+            views: &views,
+            system: &*system,
+            db: &db,
+            read: &read,
+            snapshot: None,
+            filters: SourceFilters::default(),
+            as_of: false,
+        };
         reader.run(&plan, &ctx)
     };
     tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
+}
+
+/// Runs a bound query over the moment of a token: everything up to it, and nothing after. Streams end
+/// there, collections are brought back by the change log, and views are their queries over both.
+///
+/// # Errors
+/// 22023 for what is no token of the past; 55000 where the log no longer tells what was there.
+pub async fn query_as_of(
+    views: &Views,
+    db: String,
+    plan: Arc<Plan>,
+    ctx: QueryContext,
+    token: &str,
+) -> Result<QueryResult, SqlError> {
+    let time = moment(views.store(), token)?;
+    let views = views.clone();
+    let run = move || {
+        let read = ViewRows { time, views: vec![] };
+        let filters = SourceFilters::default();
+        let mut reader =
+            Reader { views: &views, system: &NoTables, db: &db, read: &read, snapshot: None, filters, as_of: true };
+        reader.run(&plan, &ctx)
+    };
+    tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
+}
+
+/// The time up to which a token's moment reaches.
+fn moment(store: &store::Store, token: &str) -> Result<ClusterTime, SqlError> {
+    let token = parse_token(token)?;
+    let time = match token.facts().is_high_water_mark {
+        true => ClusterTime(token.cluster_time().0.saturating_sub(1)),
+        false => token.cluster_time(),
+    };
+    if time > store.durable() {
+        return Err(SqlError::new("22023", "the moment of this token has not come yet"));
+    }
+    if time.next() < store.oldest_time() {
+        return Err(SqlError::new("55000", "the change log no longer holds what came after this token"));
+    }
+    Ok(time)
+}
+
+/// There are no system tables of the past.
+struct NoTables;
+
+impl SystemTables for NoTables {
+    fn relation(&self, _: &str, _: Option<&str>, _: &str) -> Option<Relation> {
+        None
+    }
+
+    fn rows(&self, _: &str, _: &str, name: &str) -> Result<Vec<Row>, SqlError> {
+        Err(SqlError::unsupported(format!("AS OF TOKEN over the system table \"{name}\"")))
+    }
 }
 
 /// What a statement is evaluated with.
@@ -74,6 +142,10 @@ struct Reader<'a> {
     db: &'a str,
     read: &'a ViewRows,
     snapshot: Option<store::Snapshot>,
+    /// What the query asks of the documents of its collections.
+    filters: SourceFilters,
+    /// `read.time` is a moment of the past: collections and views are brought back to it.
+    as_of: bool,
 }
 
 impl Reader<'_> {
@@ -82,6 +154,10 @@ impl Reader<'_> {
         let mut step =
             StepContext { time_zone: &ctx.time_zone, parameters: &ctx.parameters, ..StepContext::at(ctx.now_us) };
         let inputs: Vec<Input> = flow.inputs().cloned().collect();
+        let eval = EvalContext { now_us: ctx.now_us, parameters: &ctx.parameters, time_zone: &ctx.time_zone };
+        if !self.as_of {
+            self.filters = source_filters(plan, &eval);
+        }
         let mut out = Vec::new();
         for (i, input) in inputs.iter().enumerate() {
             let mut feed = |rows: Vec<Delta>| {
@@ -113,7 +189,14 @@ impl Reader<'_> {
                 let bounds = (since.as_deref(), up_to.as_deref());
                 self.read_stream(db, name, bounds, &columns, ctx, feed)
             }
-            Source::Collection { db, name } => self.read_collection(db, name, &columns, feed),
+            Source::Collection { db, name } => {
+                let filter = self.filters.remove(input);
+                self.read_collection(db, name, &columns, filter.as_ref(), feed)
+            }
+            Source::View { db, name } if self.as_of => {
+                let rows = self.view_as_of(db, name, ctx)?;
+                feed(rows.iter().map(|row| (columns.row(|c| row[c].clone()), 1)).collect())
+            }
             Source::View { db, name } => {
                 let view = self.read.views.iter().find(|v| v.db == *db && v.name == *name);
                 let view = view.ok_or_else(|| missing("materialized view", name))?;
@@ -165,11 +248,24 @@ impl Reader<'_> {
         feed(rows)
     }
 
+    /// A view at the moment is its query over the moment.
+    fn view_as_of(&mut self, db: &str, name: &str, ctx: &QueryContext) -> Result<Vec<Row>, SqlError> {
+        let definitions = self.views.definitions();
+        let view = definitions.view(db, name).ok_or_else(|| missing("materialized view", name))?;
+        if view.on_error != dataflow::OnError::Fail || view.plan.reads_now() {
+            return Err(SqlError::unsupported(format!("AS OF TOKEN over the view \"{name}\""))
+                .with_hint("Its rows depend on when they were taken in, or on rows that were skipped."));
+        }
+        let ctx = QueryContext { time_zone: "UTC".to_owned(), parameters: Vec::new(), ..ctx.clone() };
+        Ok(self.run(&view.plan, &ctx)?.rows)
+    }
+
     fn read_collection(
         &mut self,
         db: &str,
         name: &str,
         columns: &ScanColumns,
+        filter: Option<&DocBuf>,
         feed: &mut dyn FnMut(Vec<Delta>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError> {
         let store = self.views.store();
@@ -177,11 +273,25 @@ impl Reader<'_> {
             self.snapshot = Some(store.snapshot().map_err(store_error)?);
         }
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
-        let Some(collection) = snapshot.catalog().collection(&Namespace::new(db, name)).cloned() else {
-            return Ok(());
+        let namespace = Namespace::new(db, name);
+        let Some(collection) = snapshot.catalog().collection(&namespace).cloned() else {
+            // What was dropped since cannot be brought back; what never was is empty.
+            return if self.as_of {
+                taken_back(store, snapshot, &namespace, columns, self.read.time).map(|_| ())
+            } else {
+                Ok(())
+            };
         };
+        if self.as_of {
+            let rows = then(store, snapshot, &collection, columns, self.read.time)?;
+            return feed(rows);
+        }
         let mut rows = Vec::new();
-        for stored in snapshot.scan(collection.id, Direction::Forward) {
+        let candidates = match filter.and_then(|filter| access_plan(&collection, filter)) {
+            Some(plan) => plan.execute(snapshot),
+            None => snapshot.scan(collection.id, Direction::Forward),
+        };
+        for stored in candidates {
             let stored = stored.map_err(store_error)?;
             rows.push((collection_row(columns, &stored.document), 1));
             if rows.len() >= CHUNK_ROWS {
@@ -190,6 +300,45 @@ impl Reader<'_> {
         }
         feed(rows)
     }
+}
+
+/// The rows of a collection at a moment before its snapshot: the later changes taken back.
+fn then(
+    store: &store::Store,
+    snapshot: &store::Snapshot,
+    collection: &store::Collection,
+    columns: &ScanColumns,
+    moment: ClusterTime,
+) -> Result<Vec<Delta>, SqlError> {
+    let mut rows: Vec<Delta> = Vec::new();
+    for stored in snapshot.scan(collection.id, Direction::Forward) {
+        rows.push((collection_row(columns, &stored.map_err(store_error)?.document), 1));
+    }
+    rows.extend(taken_back(store, snapshot, &collection.namespace, columns, moment)?);
+    dataflow::consolidate(&mut rows);
+    Ok(rows)
+}
+
+/// What leads from a snapshot back to a moment.
+fn taken_back(
+    store: &store::Store,
+    snapshot: &store::Snapshot,
+    namespace: &Namespace,
+    columns: &ScanColumns,
+    moment: ClusterTime,
+) -> Result<Vec<Delta>, SqlError> {
+    let mut deltas = Vec::new();
+    for entry in store.log_from_time(moment.next(), snapshot.time()) {
+        let entry = entry.map_err(store_error)?;
+        if concerns(&entry, namespace) && collection_delta(&entry, columns, &mut deltas).is_err() {
+            let message = format!("the change log does not tell what collection \"{namespace}\" held at this token");
+            return Err(SqlError::new("55000", message).with_hint(
+                "Changes have pre-images where a view or a stream with full_document_before_change reads them.",
+            ));
+        }
+    }
+    deltas.iter_mut().for_each(|(_, count)| *count *= -1);
+    Ok(deltas)
 }
 
 fn parse_token(data: &str) -> Result<ResumeToken, SqlError> {

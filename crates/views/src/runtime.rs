@@ -4,6 +4,8 @@
 //! subscriptions and definitions arrive as commands and are answered between ticks, so what they
 //! see is always one cluster time.
 
+mod redefine;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use rustc_hash::FxHashMap;
 use sql::{Field, Row, Source, SqlError};
 use store::{LogEntry, LogPosition, Namespace, Store};
 use tokio::sync::{mpsc, oneshot};
+
+pub use redefine::{Redefine, Redefinition};
 
 use crate::build::{Past, build, concerns, missing};
 use crate::checkpoint;
@@ -86,6 +90,7 @@ enum Command {
     Subscribe { target: Target, snapshot: bool, at_least: ClusterTime, reply: Reply<Subscription> },
     Status { detailed: bool, reply: Reply<Vec<ViewStatus>> },
     Checkpoint { reply: Reply<()> },
+    Redefine { make: Redefine, reply: Reply<()> },
     Stop,
 }
 
@@ -202,6 +207,12 @@ impl Views {
     /// Writes a checkpoint now.
     pub async fn checkpoint(&self) -> Result<(), SqlError> {
         self.ask(|reply| Command::Checkpoint { reply }).await
+    }
+
+    /// Pauses or resumes a stream between two ticks. Events since the pause reach the views that
+    /// read the stream in the tick that resumes it.
+    pub async fn redefine(&self, make: Redefine) -> Result<(), SqlError> {
+        self.ask(|reply| Command::Redefine { make, reply }).await
     }
 
     /// Writes a last checkpoint, ends all subscriptions and stops the thread.
@@ -517,6 +528,9 @@ impl Runtime {
             Command::Checkpoint { reply } => {
                 let _ = reply.send(self.checkpoint());
             }
+            Command::Redefine { make, reply } => {
+                let _ = reply.send(self.redefine(make));
+            }
             Command::Stop => {}
         }
     }
@@ -555,7 +569,7 @@ impl Runtime {
         let (publisher, subscription) = subscription(view.flow.fields().to_vec());
         let rows: Vec<Delta> = if snapshot { view.rows.iter().map(|(r, n)| (r.clone(), *n)).collect() } else { vec![] };
         publisher.publish(view.position, 0, &rows);
-        if !view.durable {
+        if !view.keeps_rows {
             view.rows = FxHashMap::default();
         }
         view.publishers.push(publisher);

@@ -49,8 +49,11 @@ pub struct RunningView {
     pub error: Option<SqlError>,
     /// Needs building anew: its collection was dropped or lacks pre-images.
     pub stale: bool,
-    /// Keeps rows and checkpoints; an anonymous subscription does not.
+    /// Keeps checkpoints; an anonymous subscription does not.
     pub durable: bool,
+    /// Keeps `rows`: a view, and a subscription that may have to be built anew and then tells the
+    /// difference (its collection can be dropped).
+    pub keeps_rows: bool,
     /// This tick's output, for views that read this one.
     pub output: Vec<Delta>,
 }
@@ -63,7 +66,8 @@ impl RunningView {
             columns: Arc::new(ScanColumns::new(&input.columns)),
             input: input.clone(),
         };
-        let feeds = flow.inputs().map(feed).collect();
+        let feeds: Vec<Feed> = flow.inputs().map(feed).collect();
+        let keeps_rows = durable || feeds.iter().any(|feed| matches!(feed.source, Source::Collection { .. }));
         Ok(RunningView {
             definition,
             flow,
@@ -76,6 +80,7 @@ impl RunningView {
             error: None,
             stale: false,
             durable,
+            keeps_rows,
             output: Vec::new(),
         })
     }
@@ -101,7 +106,7 @@ impl RunningView {
         if let Some(failure) = ctx.failures.last() {
             self.counters.last_failure = Some(failure.error.message.clone());
         }
-        if self.durable {
+        if self.keeps_rows {
             self.apply(&output);
         }
         self.output = output;
@@ -116,7 +121,9 @@ impl RunningView {
             if *held == 0 {
                 self.rows.remove(row);
             }
-            self.changed_rows.insert(row.clone());
+            if self.durable {
+                self.changed_rows.insert(row.clone());
+            }
         }
     }
 

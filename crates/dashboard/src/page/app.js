@@ -48,6 +48,22 @@ function streams(list) {
   by("streams").tBodies[0].replaceChildren(...rows);
 }
 
+function sinks(list) {
+  by("delivery").hidden = list.length === 0;
+  const rows = list.map(sink => element("tr", {},
+    element("td", {}, `${sink.db}.${sink.name}`),
+    element("td", {}, sink.source),
+    element("td", { class: "mono" }, sink.target),
+    element("td", sink.state === "failed" ? { class: "error" } : {}, sink.state, sink.circuit_open ? " (target left alone)" : ""),
+    element("td", { class: "number" }, show(sink.delivered)),
+    element("td", { class: "number" }, show(sink.rate)),
+    element("td", { class: "number" }, show(sink.failures)),
+    element("td", { class: "number" }, show(sink.parked_keys)),
+    element("td", { class: "number" }, `${show(sink.lag_ms)} ms`),
+    element("td", {}, sink.error ?? "–")));
+  by("sinks").tBodies[0].replaceChildren(...rows);
+}
+
 // One view: its rows as a multiset keyed by their JSON, its charts, its table.
 class View {
   constructor(info) {
@@ -178,6 +194,7 @@ feed.addEventListener("status", event => {
   const status = JSON.parse(event.data);
   facts(status);
   streams(status.streams);
+  sinks(status.sinks);
   viewCards(status.views);
   by("rate").textContent = `${show(status.rate)} per second`;
 });

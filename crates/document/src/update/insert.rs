@@ -34,7 +34,7 @@ pub fn upsert(filter: RawDoc<'_>, update: &Update, ctx: &Context) -> Result<DocB
     let start = equalities.to_document()?;
     let result = match update.apply_as(&start, None, true)? {
         Outcome::Unchanged => start,
-        Outcome::Updated { document, .. } | Outcome::Replaced { document } => document,
+        Outcome::Updated { document, .. } | Outcome::Replaced { document, .. } => document,
     };
     let result = ensure_id(&result, ctx);
     check_id(result.get("_id").expect("just ensured"))?;

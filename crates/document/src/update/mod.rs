@@ -83,8 +83,9 @@ pub enum Outcome {
     Unchanged,
     /// An `update` event.
     Updated { document: DocBuf, description: UpdateDescription },
-    /// A `replace` event.
-    Replaced { document: DocBuf },
+    /// A `replace` event. `sent` is what it shows, if that is not the document: a replacement whose
+    /// `_id` is not its first field is stored with `_id` first and reported as it came.
+    Replaced { document: DocBuf, sent: Option<DocBuf> },
 }
 
 impl Update {
@@ -174,7 +175,9 @@ impl Update {
             return Err(check::dollar_field(name));
         }
         let filled = fill_timestamps(replacement, check::current_timestamp(&self.ctx));
-        Ok(Outcome::Replaced { document: keep_id(&filled, doc)? })
+        let document = keep_id(&filled, doc)?;
+        let sent = (filled.get("_id").is_some() && filled != document).then_some(filled);
+        Ok(Outcome::Replaced { document, sent })
     }
 }
 
@@ -237,7 +240,7 @@ fn apply_pipeline(pipeline: &Pipeline, doc: &DocBuf) -> Result<Outcome> {
     }
     Ok(match diff::describe(doc.as_doc(), document.as_doc()) {
         Some(description) if !description.is_empty() => Outcome::Updated { document, description },
-        _ => Outcome::Replaced { document },
+        _ => Outcome::Replaced { document, sent: None },
     })
 }
 

@@ -82,7 +82,7 @@ impl<'t> Case<'t> {
             }
             None => {
                 let filter = doc(self.get("filter").unwrap());
-                Ok(Outcome::Replaced { document: upsert(filter.as_doc(), &update, &ctx)? })
+                Ok(Outcome::Replaced { document: upsert(filter.as_doc(), &update, &ctx)?, sent: None })
             }
         }
     }
@@ -110,7 +110,7 @@ impl<'t> Case<'t> {
         }
         let document = doc(self.get("after").unwrap());
         if self.has("replaced") || self.get("doc").is_none() {
-            return Outcome::Replaced { document };
+            return Outcome::Replaced { document, sent: None };
         }
         let list = |key: &str| match wrapped(self.get(key).unwrap_or("[]")).to_doc().0.remove(0).1 {
             Value::Array(items) => items,

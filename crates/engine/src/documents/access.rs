@@ -10,6 +10,7 @@ use store::planner::{self, Plan};
 use store::{Collection, Direction, Reader, RecordId, Stored};
 
 use super::requests::Hint;
+use super::search::Search;
 use crate::{Error, Result};
 
 /// A parsed question: which documents, in which order.
@@ -19,6 +20,9 @@ pub struct Query {
     pub matcher: Matcher,
     pub sort: Option<SortPattern>,
     pub hint: Option<planner::Hint>,
+    /// Keys of the hinted index to begin with and to end before.
+    pub min: Option<DocBuf>,
+    pub max: Option<DocBuf>,
     collation: Option<Arc<Collation>>,
 }
 
@@ -33,6 +37,8 @@ impl Query {
             filter: filter.clone(),
             sort,
             hint: hint.map(planner_hint).transpose()?,
+            min: None,
+            max: None,
             collation: context.collation.clone(),
         })
     }
@@ -57,7 +63,13 @@ impl Query {
             Raw::String(_) | Raw::Symbol(_) | Raw::Document(_) => self.collation.is_none(),
             _ => true,
         };
-        (plain && self.hint.is_none()).then_some(id)
+        let free = self.hint.is_none() && self.min.is_none() && self.max.is_none();
+        (plain && free).then_some(id)
+    }
+
+    /// Confines the query to some keys of the index that it is hinted at.
+    pub fn within(self, min: Option<DocBuf>, max: Option<DocBuf>) -> Self {
+        Query { min, max, ..self }
     }
 
     /// How to read the collection.
@@ -67,43 +79,76 @@ impl Query {
             sort: self.sort.as_ref(),
             hint: self.hint.as_ref(),
             collation: self.collation.as_ref(),
+            bounds: planner::KeyBounds { min: self.min.as_ref(), max: self.max.as_ref() },
         };
         Ok(planner::plan(collection, &query)?)
     }
 
     /// The first document in the wanted order.
     pub fn first<R: Reader + Send + Sync>(&self, reader: &R, collection: &Collection) -> Result<Option<Found>> {
+        match self.first_within(reader, collection, usize::MAX)? {
+            Search::Found(found) => Ok(Some(*found)),
+            Search::Nothing | Search::Unfinished => Ok(None),
+        }
+    }
+
+    /// The first document in the wanted order, if no more than `limit` have to be read for it.
+    pub fn first_within<R: Reader + Send + Sync>(
+        &self,
+        reader: &R,
+        collection: &Collection,
+        limit: usize,
+    ) -> Result<Search> {
+        let search = |found: Option<Found>| found.map_or(Search::Nothing, |found| Search::Found(Box::new(found)));
         if let Some(id) = self.wanted_id() {
-            let Some(stored) = reader.get(collection.id, id)? else { return Ok(None) };
-            return self.check(stored);
+            let Some(stored) = reader.get(collection.id, id)? else { return Ok(Search::Nothing) };
+            return Ok(search(self.check(stored)?));
         }
         let plan = self.plan(collection)?;
+        let rows = plan.execute(reader).enumerate();
         let Some(sort) = self.sort.as_ref().filter(|_| !plan.sorted) else {
-            for stored in plan.execute(reader) {
+            for (i, stored) in rows {
                 if let Some(found) = self.check(stored?)? {
-                    return Ok(Some(found));
+                    return Ok(search(Some(found)));
+                }
+                if i + 1 >= limit {
+                    return Ok(Search::Unfinished);
                 }
             }
-            return Ok(None);
+            return Ok(Search::Nothing);
         };
         let mut best = None;
-        for stored in plan.execute(reader) {
+        for (i, stored) in rows {
+            if i >= limit {
+                return Ok(Search::Unfinished);
+            }
             let Some(found) = self.check(stored?)? else { continue };
             let key = sort.key(found.stored.document.as_doc())?;
             if best.as_ref().is_none_or(|(least, _)| key < *least) {
                 best = Some((key, found));
             }
         }
-        Ok(best.map(|(_, found)| found))
+        Ok(search(best.map(|(_, found)| found)))
     }
 
     /// The places of all documents that match.
     pub fn places<R: Reader + Send + Sync>(&self, reader: &R, collection: &Collection) -> Result<Vec<RecordId>> {
+        self.places_until(reader, collection, None)
+    }
+
+    /// The same, unless time runs out: 50.
+    pub fn places_until<R: Reader + Send + Sync>(
+        &self,
+        reader: &R,
+        collection: &Collection,
+        deadline: Option<std::time::Instant>,
+    ) -> Result<Vec<RecordId>> {
         if let Some(id) = self.wanted_id() {
             return Ok(reader.get(collection.id, id)?.map(|stored| stored.record).into_iter().collect());
         }
         let mut places = Vec::new();
-        for stored in self.plan(collection)?.execute(reader) {
+        for (i, stored) in self.plan(collection)?.execute(reader).enumerate() {
+            super::read::check_deadline(deadline, i)?;
             if let Some(found) = self.check(stored?)? {
                 places.push(found.stored.record);
             }

@@ -12,17 +12,15 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
 
 use document::pipeline::{DocStream, Environment, Pipeline, Stage};
 use document::{Context, Doc, DocBuf, Raw, RawDoc};
 use store::{Catalog, Collection, Namespace, Reader, Snapshot};
 
 use super::access::Query;
-use super::read::check_deadline;
 use super::requests::{Aggregate, Caller, Hint, Origin};
 use super::{output, sources, views, watch};
-use crate::cursor::{Cursor, DocumentCursor, Opened, Rows};
+use crate::cursor::{Cursor, Deadline, DocumentCursor, Opened, Rows};
 use crate::{Error, Headwater, Result, blocking};
 
 /// A result up to this size is made at once; a larger one is made while it is fetched.
@@ -104,8 +102,9 @@ impl Headwater {
     }
 
     fn open_pipeline(&self, caller: &Caller, snapshot: Snapshot, prepared: Prepared) -> Result<Cursor> {
+        let deadline = Deadline::at(caller.deadline);
         let rows = if prepared.pipeline.stages().iter().all(Stage::is_single) {
-            let input = self.input(&snapshot, &prepared, caller.deadline)?;
+            let input = self.input(&snapshot, &prepared, &deadline)?;
             let pipeline = Arc::clone(&prepared.pipeline);
             let rows: Rows = Box::new(input.filter_map(move |document| {
                 let result = document.and_then(|document| Ok(pipeline.apply_one(document)?));
@@ -113,13 +112,13 @@ impl Headwater {
             }));
             rows
         } else {
-            self.gathered(snapshot, prepared, caller.deadline)?
+            self.gathered(snapshot, prepared, &deadline)?
         };
-        Ok(Cursor::Documents(DocumentCursor::new(rows, None)))
+        Ok(Cursor::Documents(DocumentCursor::new(rows, None).until(deadline)))
     }
 
     /// The result of a pipeline that must be run as a whole.
-    fn gathered(&self, snapshot: Snapshot, prepared: Prepared, deadline: Option<Instant>) -> Result<Rows> {
+    fn gathered(&self, snapshot: Snapshot, prepared: Prepared, deadline: &Deadline) -> Result<Rows> {
         let mut documents = Vec::new();
         let mut bytes = 0;
         let environment = Surroundings { db: self, snapshot: &snapshot, home: &prepared.namespace.db };
@@ -153,14 +152,14 @@ impl Headwater {
         &self,
         snapshot: Snapshot,
         prepared: Prepared,
-        deadline: Option<Instant>,
+        deadline: &Deadline,
         delivered: usize,
     ) -> Result<impl Iterator<Item = Result<DocBuf>> + Send + 'static> {
         let (sender, receiver) = sync_channel(CHANNEL_DOCUMENTS);
-        let db = self.clone();
+        let (db, deadline) = (self.clone(), deadline.clone());
         let run = move || {
             let environment = Surroundings { db: &db, snapshot: &snapshot, home: &prepared.namespace.db };
-            let input = match db.input(&snapshot, &prepared, deadline) {
+            let input = match db.input(&snapshot, &prepared, &deadline) {
                 Ok(input) => input,
                 Err(error) => return drop(sender.send(Err(error))),
             };
@@ -179,7 +178,7 @@ impl Headwater {
     }
 
     /// The documents that the pipeline begins with.
-    pub(super) fn input(&self, snapshot: &Snapshot, prepared: &Prepared, deadline: Option<Instant>) -> Result<Rows> {
+    pub(super) fn input(&self, snapshot: &Snapshot, prepared: &Prepared, deadline: &Deadline) -> Result<Rows> {
         match prepared.pipeline.stages().first() {
             Some(Stage::Documents(expression)) => documents_of(expression),
             Some(Stage::Source { name, spec }) => sources::rows(self, snapshot, prepared, name, spec),
@@ -248,6 +247,9 @@ fn check_origin(origin: &Origin, pipeline: &Pipeline) -> Result<()> {
         _ => false,
     };
     match origin {
+        Origin::Database(db) if db != "admin" && first.is_some_and(|stage| stage.name() == "$currentOp") => {
+            Err(Error::new(73, "$currentOp must be run against the 'admin' database with {aggregate: 1}"))
+        }
         Origin::Database(_) if !database_wide => {
             let name = first.map_or("", Stage::name);
             let message = match first {
@@ -297,17 +299,18 @@ fn documents_of(expression: &document::expression::Expression) -> Result<Rows> {
 
 /// Reads a collection for a pipeline: by index if the leading `$match` or `$sort` can use one. The
 /// stages still run; rows that cannot match are left out early.
-fn scan(snapshot: Snapshot, collection: &Collection, prepared: &Prepared, deadline: Option<Instant>) -> Result<Rows> {
+fn scan(snapshot: Snapshot, collection: &Collection, prepared: &Prepared, deadline: &Deadline) -> Result<Rows> {
     let query = Query::parse(&prepared.filter, None, prepared.hint.as_ref(), &prepared.context)?;
     if let Some(id) = query.wanted_id() {
         let found = snapshot.get(collection.id, id)?;
         return Ok(Box::new(found.into_iter().map(|stored| Ok(stored.document))));
     }
     let plan = query.plan(collection)?;
+    let deadline = deadline.clone();
     let mut read = 0;
     Ok(Box::new(plan.execute_owned(snapshot).map(move |stored| {
         read += 1;
-        check_deadline(deadline, read)?;
+        deadline.check(read)?;
         Ok(stored?.document)
     })))
 }

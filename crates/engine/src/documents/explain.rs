@@ -31,6 +31,8 @@ struct Asked<'a> {
     sort: Option<&'a DocBuf>,
     hint: Option<&'a Hint>,
     collation: Option<&'a DocBuf>,
+    /// The keys of the index that a find is confined to.
+    bounds: (Option<DocBuf>, Option<DocBuf>),
     /// Stages above the access path, innermost first.
     above: Vec<(&'static str, Doc)>,
 }
@@ -50,7 +52,8 @@ impl Headwater {
         let resolved = views::resolve(snapshot.catalog(), &asked.namespace)?;
         let collection = snapshot.catalog().collection(&resolved.namespace).cloned();
         let context = self.evaluation(None).context(asked.collation, collection.as_deref())?;
-        let query = Query::parse(&asked.filter, asked.sort, asked.hint, &context)?;
+        let query =
+            Query::parse(&asked.filter, asked.sort, asked.hint, &context)?.within(asked.bounds.0, asked.bounds.1);
         let mut planner = Doc::new()
             .with("namespace", resolved.namespace.to_string())
             .with("parsedQuery", asked.filter.clone())
@@ -132,6 +135,7 @@ fn asked(what: &Explained) -> Asked<'_> {
                 sort: find.sort.as_ref(),
                 hint: find.hint.as_ref(),
                 collation: find.collation.as_ref(),
+                bounds: (find.min.clone(), find.max.clone()),
                 above,
             }
         }
@@ -141,6 +145,7 @@ fn asked(what: &Explained) -> Asked<'_> {
             sort: None,
             hint: count.hint.as_ref(),
             collation: count.collation.as_ref(),
+            bounds: (None, None),
             above: vec![("COUNT", Doc::new())],
         },
         Explained::Distinct(distinct) => Asked {
@@ -149,6 +154,7 @@ fn asked(what: &Explained) -> Asked<'_> {
             sort: None,
             hint: distinct.hint.as_ref(),
             collation: distinct.collation.as_ref(),
+            bounds: (None, None),
             above: Vec::new(),
         },
         Explained::Aggregate(aggregate) => {
@@ -166,6 +172,7 @@ fn asked(what: &Explained) -> Asked<'_> {
                 sort: None,
                 hint: aggregate.hint.as_ref(),
                 collation: aggregate.collation.as_ref(),
+                bounds: (None, None),
                 above: Vec::new(),
             }
         }
@@ -175,6 +182,7 @@ fn asked(what: &Explained) -> Asked<'_> {
             sort: None,
             hint: hint.as_ref(),
             collation: collation.as_ref(),
+            bounds: (None, None),
             above: vec![(*stage, Doc::new())],
         },
     }

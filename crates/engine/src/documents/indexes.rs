@@ -2,7 +2,7 @@
 
 use base::ClusterTime;
 use document::{Doc, DocBuf, Raw, RawDoc, Value};
-use store::{Committed, DropIndexes, Index, Namespace, WriteTxn};
+use store::{Committed, DropIndexes, Index, IndexCounts, IndexCreation, Namespace, WriteTxn};
 
 use super::requests::Caller;
 use crate::sessions::Mode;
@@ -29,6 +29,12 @@ pub struct CreatedIndexes {
     pub time: Option<ClusterTime>,
 }
 
+impl CreatedIndexes {
+    fn of(created_collection: bool, counts: IndexCounts, time: Option<ClusterTime>) -> Self {
+        CreatedIndexes { before: counts.before, after: counts.after, created_collection, time }
+    }
+}
+
 /// Whether an index has exactly this key pattern.
 pub(super) fn has_key(index: &Index, pattern: RawDoc<'_>) -> bool {
     let Some(Raw::Document(key)) = index.spec.get("key") else { return false };
@@ -53,7 +59,7 @@ impl Headwater {
     ) -> Result<CreatedIndexes> {
         let specs = super::index_spec::modernized(specs);
         super::index_spec::check(&specs, &namespace)?;
-        let run = move |txn: &mut WriteTxn| -> store::Result<CreatedIndexes> {
+        let run = move |txn: &mut WriteTxn| -> store::Result<(bool, IndexCreation)> {
             let created_collection = match super::write::target_of(txn, &namespace)? {
                 Some(_) => false,
                 None => {
@@ -62,8 +68,7 @@ impl Headwater {
                 }
             };
             let collection = txn.ensure_collection(&namespace)?;
-            let counts = txn.create_indexes(collection.id, &specs)?;
-            Ok(CreatedIndexes { before: counts.before, after: counts.after, created_collection, time: None })
+            Ok((created_collection, txn.begin_indexes(collection.id, &specs)?))
         };
         if caller.session.is_some_and(|call| call.in_transaction)
             && let Mode::Transaction(open) = self.mode(caller)?
@@ -72,15 +77,49 @@ impl Headwater {
             if result.is_err() {
                 open.abort();
             }
-            return result;
+            let (created, creation) = result?;
+            let IndexCreation::Done(counts) = creation else {
+                return Err(Error::internal("a transaction builds its indexes at once"));
+            };
+            return Ok(CreatedIndexes::of(created, counts, None));
         }
-        let committed = self
-            .commit(caller, || {
-                let run = run.clone();
-                move |txn: &mut WriteTxn| run(txn)
-            })
-            .await?;
-        Ok(CreatedIndexes { time: Some(committed.time), ..committed.value })
+        let (db, caller) = (self.clone(), caller.clone());
+        // Goes on if the client leaves: an index that is entered as building must be finished or undone.
+        let building = async move { db.build_indexes(&caller, run).await };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(building).await.map_err(|error| Error::internal(format!("an index build: {error}")))?
+            }
+            Err(_) => building.await,
+        }
+    }
+
+    async fn build_indexes(
+        &self,
+        caller: &Caller,
+        run: impl FnOnce(&mut WriteTxn) -> store::Result<(bool, IndexCreation)> + Clone + Send + 'static,
+    ) -> Result<CreatedIndexes> {
+        let mut created_collection = false;
+        loop {
+            let committed = self
+                .commit(caller, || {
+                    let run = run.clone();
+                    move |txn: &mut WriteTxn| run(txn)
+                })
+                .await?;
+            let (created, creation) = committed.value;
+            created_collection |= created;
+            match creation {
+                IndexCreation::Done(counts) => {
+                    return Ok(CreatedIndexes::of(created_collection, counts, Some(committed.time)));
+                }
+                IndexCreation::Build(build) => {
+                    let built = blocking(|| build.run(self.store()))?;
+                    return Ok(CreatedIndexes::of(created_collection, built.value, Some(built.time)));
+                }
+                IndexCreation::Wait(end) => blocking(|| end.wait()),
+            }
+        }
     }
 
     /// The specifications of a collection's indexes. 26 if there is no collection.

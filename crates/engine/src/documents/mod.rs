@@ -29,6 +29,7 @@ mod output;
 mod read;
 mod requests;
 mod retry;
+mod search;
 mod settings;
 mod sources;
 mod tail;
@@ -46,5 +47,7 @@ pub use requests::{
 };
 pub use tail::TailCursor;
 
+pub(crate) use read::check_deadline;
 pub(crate) use settings::restore as restore_settings;
 pub(crate) use tail::growth_of;
+pub(crate) use validator::Validator;

@@ -9,6 +9,7 @@ use store::WriteTxn;
 use super::access::Found;
 use super::requests::{Caller, DeleteStatement, FindAndModify, Modified, UpdateStatement, WriteBatch};
 use super::retry;
+use super::search::{Search, Searches};
 use super::write::{PreparedBatch, PreparedUpdate, Target, apply_update, target_of};
 use crate::sessions::{Mode, RetryKey};
 use crate::{Headwater, Namespace, Result, blocking};
@@ -37,7 +38,11 @@ impl Headwater {
             Mode::Transaction(open) => {
                 let result = self
                     .prepare_modify(operation, None)
-                    .and_then(|prepared| blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?);
+                    .and_then(|mut prepared| {
+                        prepared.batch.searches = Searches::unbounded();
+                        blocking(|| open.statement(|txn| Ok(run(txn, &prepared))))?
+                    })
+                    .map(|modified| modified.expect("nothing bounds a transaction's searches"));
                 if result.is_err() {
                     open.abort();
                 }
@@ -50,19 +55,35 @@ impl Headwater {
 
     async fn commit_modify(&self, caller: &Caller, prepared: Prepared) -> Result<Modified> {
         let prepared = Arc::new(prepared);
-        let committed = self
-            .commit(caller, || {
-                let prepared = Arc::clone(&prepared);
-                // A refusal travels as a value: its details do not fit the store's error.
-                move |txn: &mut WriteTxn| match run_retryable(txn, &prepared) {
-                    Err(error) if error.code() == 112 => Err(store::Error::WriteConflict(error.message().to_owned())),
-                    result => Ok(result),
-                }
-            })
-            .await?;
-        let mut modified = committed.value?;
-        modified.time = (!modified.retried).then_some(committed.time);
-        Ok(modified)
+        loop {
+            caller.check_deadline()?;
+            let committed = self.commit_once(caller, &prepared).await?;
+            if let Some(mut modified) = committed.value? {
+                modified.time = (!modified.retried).then_some(committed.time);
+                return Ok(modified);
+            }
+            let query = match &prepared.action {
+                Action::Update(update) => &update.targets.query,
+                Action::Remove(query) => query,
+            };
+            self.search(caller, &prepared.batch.searches, 0, query, &prepared.namespace)?;
+        }
+    }
+
+    async fn commit_once(
+        &self,
+        caller: &Caller,
+        prepared: &Arc<Prepared>,
+    ) -> Result<store::Committed<Result<Option<Modified>>>> {
+        self.commit(caller, || {
+            let prepared = Arc::clone(prepared);
+            // A refusal travels as a value: its details do not fit the store's error.
+            move |txn: &mut WriteTxn| match run_retryable(txn, &prepared) {
+                Err(error) if error.code() == 112 => Err(store::Error::WriteConflict(error.message().to_owned())),
+                result => Ok(result),
+            }
+        })
+        .await
     }
 
     fn prepare_modify(&self, operation: FindAndModify, retry: Option<RetryKey>) -> Result<Prepared> {
@@ -123,41 +144,42 @@ impl Headwater {
     }
 }
 
-fn run_retryable(txn: &mut WriteTxn, prepared: &Prepared) -> Result<Modified> {
+/// `None`: the document has to be searched outside of the committer first.
+fn run_retryable(txn: &mut WriteTxn, prepared: &Prepared) -> Result<Option<Modified>> {
     let Some(key) = &prepared.retry else { return run(txn, prepared) };
     let recalled = retry::Recalled::default();
     let mut attempt = retry::enter(txn, key, &recalled)?;
     if let Some(modified) = attempt.recall_modified(prepared.statement)? {
-        return Ok(modified);
+        return Ok(Some(modified));
     }
-    let modified = run(txn, prepared)?;
+    let Some(modified) = run(txn, prepared)? else { return Ok(None) };
     attempt.remember_modified(prepared.statement, &modified);
     attempt.finish(txn);
-    Ok(modified)
+    Ok(Some(modified))
 }
 
-fn run(txn: &mut WriteTxn, prepared: &Prepared) -> Result<Modified> {
+fn run(txn: &mut WriteTxn, prepared: &Prepared) -> Result<Option<Modified>> {
     let target = target_of(txn, &prepared.namespace)?;
-    match &prepared.action {
-        Action::Remove(query) => {
-            let found = match &target {
-                Some(target) => query.first(txn, &target.collection)?,
-                None => None,
-            };
-            remove(txn, target.as_ref(), found, prepared)
-        }
-        Action::Update(update) => {
-            let found = match &target {
-                Some(target) => update.targets.query.first(txn, &target.collection)?,
-                None => None,
-            };
-            match (target, found) {
-                (Some(target), Some(found)) => change(txn, &target, update, found, prepared),
-                _ if update.upsert => insert(txn, update, prepared),
-                _ => Ok(nothing(true)),
-            }
-        }
-    }
+    let (query, upsert) = match &prepared.action {
+        Action::Remove(query) => (&**query, false),
+        Action::Update(update) => (&update.targets.query, update.upsert),
+    };
+    let search = match &target {
+        Some(target) => prepared.batch.searches.find(txn, 0, query, &target.collection, upsert)?,
+        None => Search::Nothing,
+    };
+    let found = match search {
+        Search::Found(found) => Some(*found),
+        Search::Nothing => None,
+        Search::Unfinished => return Ok(None),
+    };
+    let modified = match (&prepared.action, target, found) {
+        (Action::Remove(_), target, found) => remove(txn, target.as_ref(), found, prepared),
+        (Action::Update(update), Some(target), Some(found)) => change(txn, &target, update, found, prepared),
+        (Action::Update(update), ..) if update.upsert => insert(txn, update, prepared),
+        (Action::Update(_), ..) => Ok(nothing(true)),
+    };
+    modified.map(Some)
 }
 
 fn nothing(update: bool) -> Modified {

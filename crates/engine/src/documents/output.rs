@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::cursor::Deadline;
 use base::{ClusterTime, Uuid};
 use document::pipeline::{Merge, Output, WhenMatched, WhenNotMatched};
 use document::{Doc, DocBuf, Raw, Value};
@@ -86,7 +87,7 @@ fn check_unique(collection: &store::Collection, merge: &Merge) -> Result<()> {
 
 fn result(db: &Headwater, snapshot: &Snapshot, prepared: &Prepared, caller: &Caller) -> Result<Vec<DocBuf>> {
     let environment = Surroundings { db, snapshot, home: &prepared.namespace.db };
-    let input = db.input(snapshot, prepared, caller.deadline)?;
+    let input = db.input(snapshot, prepared, &Deadline::at(caller.deadline))?;
     let documents = prepared.pipeline.run(to_stream(input), &environment);
     documents
         .map(|document| document.map_err(|error| Error::from(error).context("PlanExecutor error during aggregation")))

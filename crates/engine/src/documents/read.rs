@@ -14,7 +14,7 @@ use super::context::Evaluation;
 use super::requests::{Aggregate, Caller, Count, Distinct, Find, Origin, Tail};
 use super::tail::TailCursor;
 use super::views;
-use crate::cursor::{Cursor, DocumentCursor, Rows};
+use crate::cursor::{Cursor, Deadline, DocumentCursor, Rows};
 use crate::sessions::Mode;
 use crate::{Error, Headwater, Result, blocking};
 
@@ -82,7 +82,8 @@ impl Headwater {
         }
         let context =
             self.evaluation(find.variables.as_ref()).context(find.collation.as_ref(), collection.as_deref())?;
-        let query = Query::parse(&find.filter, find.sort.as_ref(), find.hint.as_ref(), &context)?;
+        let query = Query::parse(&find.filter, find.sort.as_ref(), find.hint.as_ref(), &context)?
+            .within(find.min.clone(), find.max.clone());
         let projection = parse_projection(find.projection.as_ref(), &context)?;
         let Some(collection) = collection else { return Ok(Cursor::of(Vec::new())) };
         if find.tail != Tail::No {
@@ -99,20 +100,22 @@ impl Headwater {
             let cursor = TailCursor::new(self.clone(), &collection, query, projection, &find);
             return Ok(Cursor::Tail(Box::new(cursor)));
         }
+        let deadline = Deadline::at(caller.deadline);
         let shape = Shape {
             projection,
             skip: find.skip,
             limit: find.limit,
             show_record_id: find.show_record_id,
-            deadline: caller.deadline,
+            return_key: find.return_key,
+            deadline: deadline.clone(),
         };
-        if query.wanted_id().is_some() {
+        if query.wanted_id().is_some() && !find.return_key {
             // One point read: not worth moving the other tasks of this thread away.
             let rows = rows(snapshot, &collection, Arc::new(query), shape)?;
             return Ok(Cursor::Documents(DocumentCursor::at_hand(rows)));
         }
         let rows = blocking(|| rows(snapshot, &collection, Arc::new(query), shape))?;
-        Ok(Cursor::Documents(DocumentCursor::new(rows, find.limit)))
+        Ok(Cursor::Documents(DocumentCursor::new(rows, find.limit).until(deadline)))
     }
 
     fn find_on_view(&self, caller: &Caller, snapshot: Snapshot, view: &Collection, find: Find) -> Result<Cursor> {
@@ -121,6 +124,15 @@ impl Headwater {
                 166,
                 format!("Namespace {} is a view, tailable cursors are not supported", find.namespace),
             ));
+        }
+        let refused = [
+            ("min", find.min.is_some()),
+            ("max", find.max.is_some()),
+            ("returnKey", find.return_key),
+            ("showRecordId", find.show_record_id),
+        ];
+        if let Some((option, _)) = refused.into_iter().find(|(_, given)| *given) {
+            return Err(Error::new(168, format!("Option {option} not supported in aggregation.")));
         }
         let mut pipeline = vec![Doc::new().with("$match", find.filter.clone()).to_buf()];
         let mut stage = |name: &str, value: document::Value| pipeline.push(Doc::new().with(name, value).to_buf());
@@ -262,7 +274,8 @@ struct Shape {
     skip: u64,
     limit: Option<u64>,
     show_record_id: bool,
-    deadline: Option<std::time::Instant>,
+    return_key: bool,
+    deadline: Deadline,
 }
 
 /// A document, its place, and the array position that matched.
@@ -275,6 +288,7 @@ struct Row {
 type FoundRows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 
 fn rows(snapshot: Snapshot, collection: &Collection, query: Arc<Query>, shape: Shape) -> Result<Rows> {
+    let key_of = shape.return_key.then(|| query.plan(collection)).transpose()?;
     let found: FoundRows = match query.wanted_id() {
         Some(id) => {
             let found = match snapshot.get(collection.id, id)? {
@@ -303,11 +317,12 @@ fn rows(snapshot: Snapshot, collection: &Collection, query: Arc<Query>, shape: S
     let (projection, show_record_id) = (shape.projection, shape.show_record_id);
     Ok(Box::new(found.skip(skip).map(move |row| {
         let row = row?;
-        let document = match &projection {
-            Some(projection) => projection.apply(row.document.as_doc(), row.array_index)?,
-            None => row.document,
+        let document = match (&key_of, &projection) {
+            (Some(plan), _) => plan.key_of(row.document.as_doc())?,
+            (None, Some(projection)) => projection.apply(row.document.as_doc(), row.array_index)?,
+            (None, None) => row.document,
         };
-        Ok(if show_record_id { with_record_id(&document, row.record) } else { document })
+        Ok(if show_record_id && key_of.is_none() { with_record_id(&document, row.record) } else { document })
     })))
 }
 
@@ -318,16 +333,11 @@ fn with_record_id(document: &DocBuf, record: RecordId) -> DocBuf {
     out.finish()
 }
 
-fn matching(
-    snapshot: Snapshot,
-    plan: Plan,
-    query: Arc<Query>,
-    deadline: Option<std::time::Instant>,
-) -> Result<FoundRows> {
+fn matching(snapshot: Snapshot, plan: Plan, query: Arc<Query>, deadline: Deadline) -> Result<FoundRows> {
     let mut read = 0;
     Ok(Box::new(plan.execute_owned(snapshot).filter_map(move |stored| {
         read += 1;
-        let found = check_deadline(deadline, read).and_then(|()| query.check(stored?));
+        let found = deadline.check(read).and_then(|()| query.check(stored?));
         found.transpose().map(|found| {
             let found = found?;
             Ok(Row {

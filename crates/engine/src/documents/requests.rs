@@ -76,6 +76,11 @@ pub struct Find {
     pub variables: Option<DocBuf>,
     pub tail: Tail,
     pub show_record_id: bool,
+    /// Keys of the hinted index: the first to read, and the one to end before.
+    pub min: Option<DocBuf>,
+    pub max: Option<DocBuf>,
+    /// The index key by which a document was found, instead of the document.
+    pub return_key: bool,
 }
 
 impl Find {
@@ -93,6 +98,9 @@ impl Find {
             variables: None,
             tail: Tail::No,
             show_record_id: false,
+            min: None,
+            max: None,
+            return_key: false,
         }
     }
 }

@@ -18,7 +18,10 @@ pub fn rows(db: &Headwater, snapshot: &Snapshot, prepared: &Prepared, name: &str
         "$collStats" => vec![coll_stats(db, snapshot, prepared, spec)?],
         "$indexStats" => index_stats(db, prepared),
         "$listLocalSessions" | "$listSessions" => db.sessions().list(),
-        "$currentOp" => Vec::new(),
+        "$currentOp" => {
+            crate::operations::check_options(spec)?;
+            db.operations().list(HOST)
+        }
         _ => return Err(Error::new(40324, format!("Unrecognized pipeline stage name: '{name}'"))),
     };
     Ok(Box::new(documents.into_iter().map(|document| Ok(document.to_buf()))))

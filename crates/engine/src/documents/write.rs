@@ -28,6 +28,7 @@ pub(crate) use run::{Target, apply_update, insert_new, insert_upsert, insertable
 
 use super::requests::{Caller, Write, WriteBatch, WriteReport, Written};
 use super::retry;
+use super::search::Searches;
 use crate::sessions::{Mode, RetryKey};
 use crate::{Error, Headwater, Result, blocking};
 
@@ -73,7 +74,7 @@ impl Headwater {
     pub async fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
         match self.mode(caller)? {
             Mode::Transaction(open) => {
-                let prepared = self.prepare(batch, None)?;
+                let prepared = PreparedBatch { searches: Searches::unbounded(), ..self.prepare(batch, None)? };
                 let result = blocking(|| open.statement(|txn| Ok(run_in_transaction(txn, &prepared))));
                 match result {
                     Ok(report) => {
@@ -99,11 +100,18 @@ impl Headwater {
         let mut next = 0;
         while next < batch.statements.len() {
             caller.check_deadline()?;
-            let step = match self.spread(&batch, next)? {
-                Some(places) => self.run_spread(caller, &batch, next, places).await?,
-                None => self.run_commit(caller, &batch, next).await?,
+            let step = match self.spread(caller, &batch, next) {
+                Ok(Some(places)) => self.run_spread(caller, &batch, next, places).await?,
+                Ok(None) => self.run_commit(caller, &batch, next).await?,
+                Err(error) => Step { results: vec![(next, Err(error))], ..Step::at(next + 1) },
             };
             next = step.next;
+            if step.unfinished
+                && let Some(query) = batch.statements[next].single()
+            {
+                let namespace = &batch.namespaces[batch.statements[next].namespace];
+                self.search(caller, &batch.searches, next, query, namespace)?;
+            }
             report.retried.extend(step.retried);
             report.time = step.time.or(report.time);
             let failed = step.results.iter().any(|(_, result)| result.is_err());
@@ -116,23 +124,26 @@ impl Headwater {
     }
 
     /// The documents of a multi-document statement that must not run in one commit.
-    fn spread(&self, batch: &PreparedBatch, index: usize) -> Result<Option<Vec<RecordId>>> {
-        let Some((query, _)) = batch.statements[index].multi() else { return Ok(None) };
-        if query.wanted_id().is_some() {
+    fn spread(&self, caller: &Caller, batch: &PreparedBatch, index: usize) -> Result<Option<Vec<RecordId>>> {
+        let Some((query, upserts)) = batch.statements[index].multi() else { return Ok(None) };
+        if query.wanted_id().is_some() || batch.retry.is_some() {
             return Ok(None);
         }
-        let snapshot = self.store().snapshot()?;
         let namespace = &batch.namespaces[batch.statements[index].namespace];
+        let absence = self.absence(namespace);
+        let snapshot = self.store().snapshot()?;
         let Some(collection) = snapshot.catalog().collection(namespace).cloned() else { return Ok(None) };
-        if collection.is_view() || snapshot.counts(&collection)?.documents <= DOCUMENTS_PER_COMMIT as u64 {
+        let counts = snapshot.counts(&collection)?;
+        let small = counts.documents <= DOCUMENTS_PER_COMMIT as u64 && counts.bytes <= BYTES_PER_COMMIT as u64;
+        if collection.is_view() || small {
             return Ok(None);
         }
-        match blocking(|| query.places(&snapshot, &collection)) {
-            // An upsert, or an error to report: one commit finds out for itself.
-            Ok(places) if places.is_empty() => Ok(None),
-            Ok(places) => Ok(Some(places)),
-            Err(_) => Ok(None),
+        let places = blocking(|| query.places_until(&snapshot, &collection, caller.deadline))?;
+        if places.is_empty() && upserts {
+            batch.searches.remember_absence(index, absence);
+            return Ok(None);
         }
+        Ok(Some(places))
     }
 
     /// One multi-document statement over many commits.
@@ -165,11 +176,11 @@ impl Headwater {
                     total.modified += written.modified;
                 }
                 Err(error) => {
-                    return Ok(Step { next: index + 1, results: vec![(index, Err(error))], retried: vec![], time });
+                    return Ok(Step { results: vec![(index, Err(error))], time, ..Step::at(index + 1) });
                 }
             }
         }
-        Ok(Step { next: index + 1, results: vec![(index, Ok(total))], retried: vec![], time })
+        Ok(Step { results: vec![(index, Ok(total))], time, ..Step::at(index + 1) })
     }
 
     /// As many statements as fit into one commit.
@@ -216,6 +227,14 @@ struct Step {
     results: Vec<(usize, Result<Written>)>,
     retried: Vec<i32>,
     time: Option<ClusterTime>,
+    /// The document of statement `next` has to be searched outside of the committer.
+    unfinished: bool,
+}
+
+impl Step {
+    fn at(next: usize) -> Self {
+        Step { next, results: Vec::new(), retried: Vec::new(), time: None, unfinished: false }
+    }
 }
 
 fn run_some(txn: &mut WriteTxn, batch: &PreparedBatch, from: usize) -> store::Result<Step> {
@@ -232,7 +251,7 @@ fn run_statements(
     from: usize,
     mut attempt: Option<&mut retry::Attempt<'_>>,
 ) -> store::Result<Step> {
-    let mut step = Step { next: from, results: Vec::new(), retried: Vec::new(), time: None };
+    let mut step = Step::at(from);
     let mut bytes = 0;
     while step.next < batch.statements.len() {
         let index = step.next;
@@ -257,6 +276,10 @@ fn run_statements(
             }
             return Ok(step);
         }
+        let Some(result) = result.transpose() else {
+            step.unfinished = true;
+            return Ok(step);
+        };
         let failed = result.is_err();
         step.results.push((index, result));
         step.next = index + 1;
@@ -274,7 +297,7 @@ fn run_retryable(
     index: usize,
     attempt: &mut retry::Attempt<'_>,
     retried: &mut Vec<i32>,
-) -> Result<Written> {
+) -> Result<Option<Written>> {
     let statement = &batch.statements[index];
     if statement.multi().is_some() {
         let message = match statement.write {
@@ -285,18 +308,19 @@ fn run_retryable(
     }
     if let Some(written) = attempt.recall_written(statement.id)? {
         retried.push(statement.id);
-        return Ok(written);
+        return Ok(Some(written));
     }
-    let written = run::run(txn, batch, index)?;
+    let Some(written) = run::run(txn, batch, index)? else { return Ok(None) };
     attempt.remember_written(statement.id, &written);
-    Ok(written)
+    Ok(Some(written))
 }
 
 /// All statements within an open transaction; the first error ends it.
 fn run_in_transaction(txn: &mut WriteTxn, batch: &PreparedBatch) -> WriteReport {
     let mut report = WriteReport::default();
     for index in 0..batch.statements.len() {
-        let result = run::run(txn, batch, index);
+        let result =
+            run::run(txn, batch, index).map(|written| written.expect("nothing bounds a transaction's searches"));
         let failed = result.is_err();
         report.results.push((index, result));
         if failed {

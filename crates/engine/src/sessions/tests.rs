@@ -137,12 +137,28 @@ async fn a_transaction_that_takes_too_long_is_aborted() {
     let Fixture { clock, db, .. } = fixture();
     let lsid = Uuid([7; 16]);
     db.write(&caller(lsid, 1, true, true), increment(1)).await.unwrap();
-    clock.advance_ms(TRANSACTION_LIFETIME_MS + 1);
-    db.sessions().expire();
+    clock.advance_ms(TRANSACTION_LIFETIME_SECONDS * 1000);
+    assert_eq!(db.sessions().expire(), []);
+    clock.advance_ms(1);
+    assert_eq!(db.sessions().expire(), [Expired::Transaction(lsid, 1)]);
     let inside = caller(lsid, 1, true, false);
     assert_eq!(code(db.write(&inside, increment(1)).await), 251);
     assert_eq!(db.commit_transaction(&inside).await.unwrap_err().code(), 251);
     assert_eq!(n_of(&db, &Caller::default(), 1).await, None);
     assert_eq!(code(db.write(&caller(lsid, 1, true, true), increment(1)).await), 50911);
     assert_eq!(code(db.write(&caller(lsid, 2, true, true), increment(1)).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_transaction_may_be_open_can_be_set() {
+    let Fixture { clock, db, .. } = fixture();
+    let lsid = Uuid([8; 16]);
+    db.sessions().set_transaction_lifetime_seconds(2);
+    db.write(&caller(lsid, 1, true, true), increment(1)).await.unwrap();
+    clock.advance_ms(2001);
+    assert_eq!(db.sessions().expire(), [Expired::Transaction(lsid, 1)]);
+    // The document is free again: nothing of the transaction is left.
+    assert_eq!(code(db.write(&Caller::default(), increment(1)).await), 0);
+    clock.advance_ms(TIMEOUT_MS);
+    assert_eq!(db.sessions().expire(), [Expired::Session(lsid)]);
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use ::sql::binder::{self, BindOptions};
 use ::sql::catalog::stream_columns;
 use ::sql::parser::statement::{Predicate, Query};
-use ::sql::{Catalog, Notice, Plan, Relation, Source, SqlError, Type};
+use ::sql::{Catalog, Expr, Field, Notice, Plan, Relation, Source, SqlError, Type};
 use views::names::SessionCatalog;
 
 /// A bound query.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(crate) struct Bound {
     pub plan: Arc<Plan>,
     /// Of the parameters, inferred where the client did not say.
     pub parameters: Vec<Type>,
     pub notices: Vec<Notice>,
+    /// What it sets in the session.
+    pub settings: Vec<binder::SetConfig>,
 }
 
 /// Binds a query; `types` are the parameter types that the client named.
-pub(super) fn query(
+pub(crate) fn query(
     query: &Query,
     catalog: &SessionCatalog,
     types: &[Option<Type>],
@@ -26,14 +28,21 @@ pub(super) fn query(
 ) -> Result<Bound, SqlError> {
     let options = BindOptions { parameter_types: types.to_vec(), ..options };
     let bound = binder::bind_query(query, catalog, &options)?;
-    Ok(Bound { plan: bound.plan, parameters: bound.parameter_types, notices: bound.notices })
+    Ok(Bound { plan: bound.plan, parameters: bound.parameter_types, notices: bound.notices, settings: bound.settings })
 }
 
 /// A stream's FILTER, over the columns of streams.
-pub(super) fn stream_filter(filter: &Predicate) -> Result<binder::BoundFilter, SqlError> {
+pub(crate) fn stream_filter(filter: &Predicate) -> Result<binder::BoundFilter, SqlError> {
     let source = Source::Stream { db: String::new(), name: String::new(), since: None, up_to: None };
     let relation = Relation { source, columns: stream_columns(), open: None, key: vec![0] };
     binder::bind_filter(filter, &relation, &NoNames, &BindOptions::default())
+}
+
+/// The condition of a statement about dead letters, over their columns.
+pub(crate) fn letter_filter(filter: &Predicate, columns: &[Field]) -> Result<Expr, SqlError> {
+    let source = Source::System { schema: "headwater".to_owned(), name: "dead_letters".to_owned() };
+    let relation = Relation { source, columns: columns.to_vec(), open: None, key: Vec::new() };
+    Ok(binder::bind_filter(filter, &relation, &NoNames, &BindOptions::default())?.predicate)
 }
 
 /// A filter sees nothing but its event.

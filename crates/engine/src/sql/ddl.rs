@@ -8,7 +8,7 @@ use base::ClusterTime;
 use changes::ResumeToken;
 use store::Store;
 use views::definition::{DefinitionKind, StoredDefinition, definition_key};
-use views::runtime::store_error;
+use views::runtime::{Redefinition, store_error};
 use views::{Definitions, StreamDefinition, ViewDefinition};
 
 use super::definitions::{self, just_before};
@@ -67,7 +67,7 @@ pub(super) async fn create(
         id: 0,
         start: ClusterTime::ZERO,
         created_ms: engine.clock().now_ms(),
-        paused: false,
+        paused_at: None,
     };
     // Binds the filter before anything is changed.
     let stream = definitions::stream_of(&stored)?;
@@ -161,8 +161,8 @@ pub(super) async fn alter(
     let options = match action {
         StreamAction::Set(options) => options,
         StreamAction::Pause | StreamAction::Resume => {
-            return Err(SqlError::unsupported("pausing a change stream")
-                .with_hint("A stream holds a position in the log, not events; let its reader pause."));
+            let notices = pause(engine, &stream, matches!(action, StreamAction::Pause)).await?;
+            return Ok(Done { tag: TAG, notices });
         }
         StreamAction::Resnapshot => return Err(SqlError::unsupported("RESNAPSHOT")),
     };
@@ -184,6 +184,27 @@ pub(super) async fn alter(
     defined.streams.insert((db, name.name.clone()), altered);
     sql.views.set_definitions(defined);
     Ok(Done { tag: TAG, notices: Vec::new() })
+}
+
+/// PAUSE and RESUME. A paused stream ends where all views stood when it was paused: its readers see
+/// nothing later, and nothing is lost, for the log keeps what the stream's retention covers.
+async fn pause(engine: &Headwater, stream: &StreamDefinition, on: bool) -> Result<Vec<Notice>, SqlError> {
+    if stream.paused_at.is_some() == on {
+        let state = if on { "already paused" } else { "not paused" };
+        return Ok(vec![notice(format!("change stream \"{}\" is {state}", stream.name))]);
+    }
+    let key = definition_key(DefinitionKind::Stream, &stream.db, &stream.name);
+    let id = definitions::stored_id(engine.store(), &key)?;
+    let stream = stream.clone();
+    let make = move |position: ClusterTime| {
+        let stream = StreamDefinition { paused_at: on.then_some(position), ..stream };
+        let record = definitions::stored_stream(&stream, id).encode().bytes().to_vec();
+        Redefinition { stream, space: definitions::SPACE, key, record }
+    };
+    // Everything acknowledged before the statement is on the earlier side of the pause.
+    engine.sql().views.read(Vec::new(), engine.store().durable()).await?;
+    engine.sql().views.redefine(Box::new(make)).await?;
+    Ok(Vec::new())
 }
 
 /// Would the stream have other events, or show them differently?

@@ -67,6 +67,7 @@ fn add(store: &Store, definitions: &mut Definitions, stored: &StoredDefinition) 
                 definitions: Arc::new(definitions.clone()),
                 collections: store.catalog(),
                 system: Arc::new(NoSystemTables),
+                absent_collections: true,
             };
             definitions.views.insert(key, Arc::new(view_of(stored, &create, &catalog)?));
         }
@@ -75,8 +76,8 @@ fn add(store: &Store, definitions: &mut Definitions, stored: &StoredDefinition) 
     Ok(())
 }
 
-/// Views cannot read system tables, so that their names mean nothing while definitions are loaded.
-struct NoSystemTables;
+/// Views and sinks cannot read system tables, so that their names mean nothing while definitions are loaded.
+pub(crate) struct NoSystemTables;
 
 impl SystemTables for NoSystemTables {
     fn relation(&self, _: &str, _: Option<&str>, _: &str) -> Option<Relation> {
@@ -123,7 +124,7 @@ pub(super) fn stream_of(stored: &StoredDefinition) -> Result<StreamDefinition, S
         retention_ms: Some(
             options.retention.map_or(DEFAULT_RETENTION_MS, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
         ),
-        paused: stored.paused,
+        paused_at: stored.paused_at,
         statement: stored.statement.clone(),
         options: shown_options(options),
         created_ms: stored.created_ms,
@@ -240,7 +241,7 @@ pub(super) fn stored_stream(stream: &StreamDefinition, id: u64) -> StoredDefinit
         id,
         start: stream.start,
         created_ms: stream.created_ms,
-        paused: stream.paused,
+        paused_at: stream.paused_at,
     }
 }
 

@@ -5,7 +5,7 @@ use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
 /// Pre-images kept for one anonymous query, as long as this lives.
-pub(super) struct PlanInterest {
+pub(crate) struct PlanInterest {
     store: Store,
     namespaces: Vec<Namespace>,
 }
@@ -43,15 +43,18 @@ pub(super) fn want_plan(store: &Store, plan: &Plan, on: bool) {
 
 /// A stream's interest; each `true` wants its `false`.
 pub(super) fn want_stream(store: &Store, stream: &StreamDefinition, on: bool) {
-    if !stream.images.before_change {
-        return;
+    if let Some(namespace) = wanted_by(stream) {
+        store.set_image_interest(&namespace, on);
     }
-    let namespace = match &stream.scope {
+}
+
+/// What a stream wants pre-images of.
+pub(crate) fn wanted_by(stream: &StreamDefinition) -> Option<Namespace> {
+    stream.images.before_change.then(|| match &stream.scope {
         StreamScope::Collection { db, name } => Namespace::new(db.as_str(), name.as_str()),
         StreamScope::Database(db) => Namespace::new(db.as_str(), ""),
         StreamScope::Cluster => Namespace::new("", ""),
-    };
-    store.set_image_interest(&namespace, on);
+    })
 }
 
 fn collections(plan: &Plan) -> Vec<Namespace> {

@@ -18,22 +18,25 @@
 //!
 //! Read next: `session.rs`, `ddl.rs`, `queries.rs`, `feed.rs`, `system/mod.rs`, `status.rs`.
 
-mod binding;
+pub(crate) mod binding;
+mod client_queries;
 mod cursors;
 mod ddl;
 mod definitions;
 mod explain;
 mod feed;
-mod interest;
+pub(crate) mod interest;
 mod objects;
 mod prepared;
 mod queries;
+mod read_after;
 mod runtime;
 mod session;
 mod settings;
+mod sinks;
 mod status;
 mod system;
-mod view_ddl;
+pub(crate) mod view_ddl;
 
 #[cfg(test)]
 mod tests;
@@ -45,9 +48,11 @@ pub use ::sql::parser::statement::Copy as CopyOptions;
 pub use ::sql::{Datum, Field, SqlError, Type};
 pub use feed::Feed;
 pub use session::{SqlSession, TransactionStatus};
-pub use status::{ChangeFeed, ChangeSummary, Status, StreamStatus, ViewStatus};
+pub use status::{ChangeFeed, ChangeSummary, SinkStatus, Status, StreamStatus, ViewStatus};
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 
+pub(crate) use definitions::NoSystemTables;
+pub(crate) use objects::scope_text;
 pub(crate) use runtime::SqlRuntime;
 
 /// What a statement wants and gives, before it runs.

@@ -5,10 +5,10 @@ use ::sql::parser::statement::{Name, ShowObjects};
 use ::sql::{Catalog, Datum, Field, Row, SqlError, Type};
 use views::{StreamDefinition, StreamScope};
 
-use super::Outcome;
 use super::session::SqlSession;
+use super::{Outcome, sinks, system};
 
-fn text_fields(names: &[&str]) -> Vec<Field> {
+pub(super) fn text_fields(names: &[&str]) -> Vec<Field> {
     names.iter().map(|name| Field::new(*name, Type::Text)).collect()
 }
 
@@ -16,14 +16,8 @@ fn table(fields: Vec<Field>, rows: Vec<Row>) -> Outcome {
     Outcome::Rows { fields, rows, tag: "SHOW".to_owned() }
 }
 
-/// Sinks are parsed, so that their statements fail by name.
-pub(super) fn no_sinks() -> SqlError {
-    SqlError::new("0A000", "sinks are not supported yet")
-        .with_hint("Follow a view with SUBSCRIBE, or a collection with a MongoDB driver's watch().")
-}
-
 /// `collection shop.orders`.
-pub(super) fn scope_text(scope: &StreamScope) -> String {
+pub(crate) fn scope_text(scope: &StreamScope) -> String {
     match scope {
         StreamScope::Collection { db, name } => format!("{db}.{name}"),
         StreamScope::Database(db) => format!("DATABASE {db}"),
@@ -41,6 +35,7 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
             let mut fields = text_fields(&["name", "on", "operation_types", "options", "filter"]);
             fields.push(Field::new("events", Type::Int8));
             fields.push(Field::new("created_at", Type::Timestamptz));
+            fields.push(Field::new("paused", Type::Bool));
             fields
         }
         ShowObjects::Views => {
@@ -52,8 +47,8 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
             fields
         }
         ShowObjects::Collections => text_fields(&["name", "kind"]),
-        ShowObjects::Sinks => text_fields(&["name", "source", "target"]),
-        ShowObjects::DeadLetters => text_fields(&["sink", "token", "error"]),
+        ShowObjects::Sinks => sinks::show_fields(),
+        ShowObjects::DeadLetters => sinks::letter_columns(),
     }
 }
 
@@ -81,6 +76,7 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                     stream.filter_text.as_deref().map_or(Datum::Null, text),
                     Datum::Int(counted.events as i64),
                     Datum::Timestamp(stream.created_ms.saturating_mul(1000)),
+                    Datum::Bool(stream.paused_at.is_some()),
                 ]
                 .into()
             };
@@ -109,7 +105,11 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
             };
             catalog.collections(db).map(|collection| row(collection)).collect()
         }
-        ShowObjects::Sinks | ShowObjects::DeadLetters => return Err(no_sinks()),
+        ShowObjects::Sinks => sinks::show(session.engine(), db),
+        ShowObjects::DeadLetters => {
+            let own = |row: &Row| matches!(row.first(), Some(Datum::Text(name)) if name.starts_with(&format!("{db}.")));
+            system::letter_rows(session.engine())?.into_iter().filter(own).collect()
+        }
     };
     Ok(table(show_fields(kind), rows))
 }
@@ -160,6 +160,9 @@ pub(super) fn describe_stream(session: &SqlSession, name: &Name) -> Result<Outco
         properties.push(("filter", filter.clone()));
     }
     properties.push(("start", stream.start.to_string()));
+    if let Some(paused_at) = stream.paused_at {
+        properties.push(("paused at", paused_at.to_string()));
+    }
     let readers = definitions
         .readers(|s| matches!(s, ::sql::Source::Stream { db: d, name: n, .. } if d == db && *n == name.name));
     for view in readers {

@@ -11,6 +11,7 @@ use views::names::SessionCatalog;
 use views::read::{QueryContext, QueryResult};
 
 use super::binding::{self, Bound};
+use super::client_queries;
 use super::feed::{Feed, feed_fields};
 use super::interest::PlanInterest;
 use super::session::SqlSession;
@@ -38,13 +39,13 @@ impl SqlSession {
             definitions: self.engine().sql().views.definitions(),
             collections: self.engine().store().catalog(),
             system: Arc::new(SystemCatalog::new(self.engine().clone(), self.identity())),
+            absent_collections: false,
         }
     }
 
     pub(super) fn bind(&self, query: &Query, types: &[Option<Type>]) -> Result<Bound, SqlError> {
-        if query.as_of.is_some() {
-            return Err(SqlError::unsupported("AS OF TOKEN in a query")
-                .with_hint("Read a part of a stream with FROM CHANGE_STREAM('s') SINCE 'token' UP TO 'token'."));
+        if let Some(instead) = client_queries::instead_of(query)? {
+            return binding::query(&instead, &self.catalog(), types, self.bind_options());
         }
         binding::query(query, &self.catalog(), types, self.bind_options())
     }
@@ -58,7 +59,11 @@ impl SqlSession {
         let views = &self.engine().sql().views;
         let system = Arc::new(SystemCatalog::new(self.engine().clone(), self.identity()));
         let ctx = self.query_context(parameters);
-        self.within_timeout(views::read::query(views, system, self.database().to_owned(), plan, ctx)).await
+        self.within_timeout(async {
+            self.await_read_after().await?;
+            views::read::query(views, system, self.database().to_owned(), plan, ctx).await
+        })
+        .await
     }
 
     /// Answers a query: rows, or with EMIT CHANGES a feed.
@@ -71,6 +76,15 @@ impl SqlSession {
     ) -> Result<Answer, SqlError> {
         let bound = self.bind(query, types)?;
         notices.extend(bound.notices.iter().cloned());
+        if let Some(token) = &query.as_of {
+            if query.emit_changes {
+                return Err(SqlError::syntax("a query has either AS OF TOKEN or EMIT CHANGES"));
+            }
+            let ctx = self.query_context(parameters);
+            let views = &self.engine().sql().views;
+            let read = views::read::query_as_of(views, self.database().to_owned(), bound.plan, ctx, token);
+            return Ok(Answer::Rows(self.within_timeout(read).await?));
+        }
         if query.emit_changes {
             let feed = self.follow_plan(&bound, parameters, &query.text, (true, false)).await?;
             return Ok(Answer::Feed(feed));
@@ -126,6 +140,7 @@ impl SqlSession {
         types: &[Option<Type>],
         notices: &mut Vec<Notice>,
     ) -> Result<Feed, SqlError> {
+        self.within_timeout(self.await_read_after()).await?;
         match self.followed(subscribe, types)? {
             Followed::View { db, name, .. } => {
                 let views = &self.engine().sql().views;
@@ -161,6 +176,9 @@ impl SqlSession {
     fn followed_from_start(&self, subscribe: &Subscribe, types: &[Option<Type>]) -> Result<Followed, SqlError> {
         let name = match &subscribe.source {
             SubscribeSource::Query(query) => {
+                if query.as_of.is_some() {
+                    return Err(SqlError::syntax("AS OF TOKEN stands behind the subscription, not inside its query"));
+                }
                 if query.emit_changes {
                     return Err(
                         SqlError::syntax("SUBSCRIBE follows its query already").with_hint("Leave EMIT CHANGES out.")

@@ -51,7 +51,7 @@ type ProcessingLog = Arc<Mutex<VecDeque<Processed>>>;
 pub(crate) struct SqlRuntime {
     pub(super) views: Views,
     /// Held while definitions change, so that a statement sees the ones it builds on.
-    pub(super) ddl: tokio::sync::Mutex<()>,
+    pub(crate) ddl: tokio::sync::Mutex<()>,
     pub(super) started_ms: i64,
     /// Entries of the change log since the database was opened.
     pub(super) events: Arc<AtomicU64>,
@@ -79,7 +79,9 @@ impl SqlRuntime {
         let events = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&events);
         store.on_durable(Box::new(move |entries, _| {
-            counted.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            // What sinks write about themselves is no event.
+            let events = entries.iter().filter(|entry| !changes::scope::is_internal_db(&entry.namespace.db)).count();
+            counted.fetch_add(events as u64, Ordering::Relaxed);
         }));
         let started_ms = clock.now_ms();
         let options = ViewsOptions { clock };
@@ -96,6 +98,10 @@ impl SqlRuntime {
             processed,
             keeper: Mutex::new(Some(keeper)),
         })
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
     }
 
     /// Ends subscriptions, writes the views' last checkpoint.

@@ -2,17 +2,17 @@
 
 use std::future::Future;
 
-use ::sql::binder::{BindOptions, Session};
+use ::sql::binder::{BindOptions, Session, SetConfig};
 use ::sql::parser::Statement;
-use ::sql::parser::statement::{DiscardTarget, Rows as RowsStatement, Transaction};
-use ::sql::{Datum, Field, Notice, SqlError, Type};
+use ::sql::parser::statement::{DiscardTarget, Name, Query, Rows as RowsStatement, Transaction};
+use ::sql::{Datum, Field, Notice, Source, SqlError, Type};
 
 use super::cursors::Cursors;
 use super::ddl::{self, Done, notice};
 use super::prepared::Prepared;
 use super::queries::Answer;
 use super::settings::Settings;
-use super::{CopySource, Description, Executed, Outcome, explain, objects, view_ddl};
+use super::{CopySource, Description, Executed, Outcome, explain, objects, read_after, sinks, view_ddl};
 use crate::Headwater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,11 @@ impl SqlSession {
         self.settings.reported()
     }
 
+    /// The columns of an open cursor.
+    pub fn cursor_fields(&self, name: &str) -> Option<Vec<Field>> {
+        self.cursors.fields(name).ok()
+    }
+
     pub fn time_zone(&self) -> &str {
         self.settings.get("timezone").unwrap_or("UTC")
     }
@@ -156,6 +161,14 @@ impl SqlSession {
             Some(limit) => tokio::time::timeout(limit, read)
                 .await
                 .unwrap_or_else(|_| Err(SqlError::new("57014", "canceling statement due to statement timeout"))),
+        }
+    }
+
+    /// Waits until the server has reached what `headwater.read_after` names.
+    pub(super) async fn await_read_after(&self) -> Result<(), SqlError> {
+        match self.settings.get(read_after::SETTING).unwrap_or_default() {
+            "" => Ok(()),
+            text => read_after::wait(&self.engine, read_after::parse(text)?).await,
         }
     }
 
@@ -242,7 +255,11 @@ impl SqlSession {
         notices: &mut Vec<Notice>,
     ) -> Result<Outcome, SqlError> {
         match statement {
-            Statement::Query(query) => Ok(outcome_of(self.answer_query(query, parameters, types, notices).await?)),
+            Statement::Query(query) => {
+                let answer = self.answer_query(query, parameters, types, notices).await?;
+                self.set_configs(query, types)?;
+                Ok(outcome_of(answer))
+            }
             Statement::Subscribe(subscribe) => {
                 Ok(Outcome::Stream { feed: self.subscribe(subscribe, parameters, types, notices).await? })
             }
@@ -295,15 +312,22 @@ impl SqlSession {
                 self.prepared.deallocate(name.as_deref())?;
                 Ok(Outcome::command(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" }))
             }
-            Statement::Listen { .. } => Err(no_notifications("LISTEN")),
+            // Connection pools and frameworks listen as they start; without NOTIFY nothing is missed.
+            Statement::Listen { channel } => {
+                let mut told = notice(format!("channel \"{channel}\" stays silent: there is no NOTIFY here"));
+                told.hint = Some("Use SUBSCRIBE to hear of changes.".to_owned());
+                notices.push(told);
+                Ok(Outcome::command("LISTEN"))
+            }
             Statement::Notify { .. } => Err(no_notifications("NOTIFY")),
             // Clients send it to be sure that nothing is left from before.
             Statement::Unlisten { .. } => Ok(Outcome::command("UNLISTEN")),
-            Statement::CreateSink(_)
-            | Statement::AlterSink { .. }
-            | Statement::DropSink { .. }
-            | Statement::RedriveDeadLetters { .. }
-            | Statement::DiscardDeadLetters { .. } => Err(objects::no_sinks()),
+            Statement::RedriveDeadLetters { sink, filter } => {
+                sinks::redrive(&self.engine, &self.database, sink, filter.as_ref())
+            }
+            Statement::DiscardDeadLetters { sink, filter } => {
+                sinks::discard(&self.engine, &self.database, sink, filter.as_ref()).await
+            }
             _ => self.define(statement, text, notices).await,
         }
     }
@@ -315,16 +339,45 @@ impl SqlSession {
         let task = tokio::spawn(async move {
             let database = catalog.database.clone();
             match &statement {
-                Statement::CreateChangeStream(create) => ddl::create(&engine, &database, create, &text).await,
+                Statement::CreateChangeStream(create) => {
+                    if create.or_replace {
+                        release(&engine, &database, "replace", &create.name, stream_named, false).await?;
+                    }
+                    ddl::create(&engine, &database, create, &text).await
+                }
                 Statement::AlterChangeStream { name, if_exists, action } => {
                     ddl::alter(&engine, &database, name, *if_exists, action, &text).await
                 }
                 Statement::DropChangeStream { names, if_exists, cascade } => {
-                    ddl::drop(&engine, &database, names, *if_exists, *cascade).await
+                    let mut notices = Vec::new();
+                    for name in names {
+                        notices.extend(release(&engine, &database, "drop", name, stream_named, *cascade).await?);
+                    }
+                    let done = ddl::drop(&engine, &database, names, *if_exists, *cascade).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
                 }
-                Statement::CreateMaterializedView(create) => view_ddl::create(&engine, create, &text, catalog).await,
+                Statement::CreateMaterializedView(create) => {
+                    if create.or_replace {
+                        release(&engine, &database, "replace", &create.name, view_named, false).await?;
+                    }
+                    view_ddl::create(&engine, create, &text, catalog).await
+                }
                 Statement::DropView { names, if_exists, cascade, .. } => {
-                    view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await
+                    let mut notices = Vec::new();
+                    for name in names {
+                        notices.extend(release(&engine, &database, "drop", name, view_named, *cascade).await?);
+                    }
+                    let done = view_ddl::drop(&engine, &database, names, *if_exists, *cascade).await?;
+                    notices.extend(done.notices);
+                    Ok(Done { notices, ..done })
+                }
+                Statement::CreateSink(create) => sinks::create(&engine, create, &text, catalog).await,
+                Statement::AlterSink { name, if_exists, action } => {
+                    sinks::alter(&engine, &database, name, *if_exists, action, &text).await
+                }
+                Statement::DropSink { names, if_exists, .. } => {
+                    sinks::drop(&engine, &database, names, *if_exists).await
                 }
                 Statement::RefreshMaterializedView { name } => view_ddl::refresh(&engine, &database, name),
                 _ => Err(SqlError::internal("a statement that nobody runs")),
@@ -350,6 +403,19 @@ impl SqlSession {
         }
         self.settings.set(name, values, local)?;
         Ok(Outcome::command("SET"))
+    }
+
+    /// What the `set_config` calls of a query that ran leave behind.
+    fn set_configs(&mut self, query: &Query, types: &[Option<Type>]) -> Result<(), SqlError> {
+        if !query.text.to_ascii_lowercase().contains("set_config") {
+            return Ok(());
+        }
+        for SetConfig { name, value, local } in self.bind(query, types)?.settings {
+            if !local || self.status != TransactionStatus::Idle {
+                self.settings.set(&name, Some(&[value]), local)?;
+            }
+        }
+        Ok(())
     }
 
     fn discard(&mut self, target: DiscardTarget) -> Result<Outcome, SqlError> {
@@ -452,6 +518,28 @@ fn outcome_of(answer: Answer) -> Outcome {
     }
 }
 
+fn stream_named(db: &str, name: &str) -> Source {
+    Source::Stream { db: db.to_owned(), name: name.to_owned(), since: None, up_to: None }
+}
+
+fn view_named(db: &str, name: &str) -> Source {
+    Source::View { db: db.to_owned(), name: name.to_owned() }
+}
+
+/// Sinks let go of a stream or view before it goes.
+async fn release(
+    engine: &Headwater,
+    database: &str,
+    verb: &str,
+    name: &Name,
+    named: fn(&str, &str) -> Source,
+    cascade: bool,
+) -> Result<Vec<Notice>, SqlError> {
+    let source = named(name.db.as_deref().unwrap_or(database), &name.name);
+    let kind = if matches!(source, Source::View { .. }) { "materialized view" } else { "change stream" };
+    sinks::release(engine, verb, kind, &source, cascade).await
+}
+
 /// Statements whose effect no ROLLBACK takes back.
 fn definition_tag(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
@@ -460,6 +548,11 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
         Statement::DropChangeStream { .. } => "DROP CHANGE STREAM",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         Statement::DropView { .. } => "DROP MATERIALIZED VIEW",
+        Statement::CreateSink(_) => "CREATE SINK",
+        Statement::AlterSink { .. } => "ALTER SINK",
+        Statement::DropSink { .. } => "DROP SINK",
+        Statement::RedriveDeadLetters { .. } => "REDRIVE DEAD LETTERS",
+        Statement::DiscardDeadLetters { .. } => "DISCARD DEAD LETTERS",
         _ => return None,
     })
 }

@@ -55,6 +55,7 @@ const KNOWN: &[Known] = {
         ),
         known("escape_string_warning", "on", Ordinary, "Accepted for scripts."),
         known("extra_float_digits", "1", Ordinary, "Floats are always shown exactly."),
+        known("headwater.read_after", "", Ordinary, "A moment that reads wait for: a token or an operation time."),
         known("idle_in_transaction_session_timeout", "0", Ordinary, "Accepted; transactions hold nothing here."),
         known("idle_session_timeout", "0", Ordinary, "Accepted; sessions may idle."),
         known("in_hot_standby", "off", FixedReported, "Shows whether hot standby is currently active."),
@@ -279,6 +280,10 @@ fn check(name: &'static str, values: &[String], defaults: &BTreeMap<String, Stri
             _ => Err(invalid(name, &joined).with_hint("Only UTF8 is offered.")),
         },
         "TimeZone" => time_zone(&joined),
+        super::read_after::SETTING => match joined.is_empty() {
+            true => Ok(joined),
+            false => super::read_after::parse(&joined).map(|_| joined),
+        },
         "DateStyle" => date_style(&joined),
         "IntervalStyle" => only(&["postgres"]).map_err(|error| error.with_hint("Only 'postgres' is offered.")),
         "bytea_output" => only(&["hex"]).map_err(|error| error.with_hint("Only 'hex' is offered.")),

@@ -20,6 +20,39 @@ pub struct Status {
     pub events: u64,
     pub streams: Vec<StreamStatus>,
     pub views: Vec<ViewStatus>,
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// A sink or handler.
+#[derive(Clone, Debug)]
+pub struct SinkStatus {
+    pub db: String,
+    pub name: String,
+    /// What it reads: a stream, a view or a query.
+    pub source: String,
+    /// Where it delivers, without passwords.
+    pub target: String,
+    /// `starting`, `running`, `paused`, `failed` or `stopped`.
+    pub state: &'static str,
+    /// In all its lives.
+    pub delivered: u64,
+    /// Attempts that failed, since its start.
+    pub failures: u64,
+    /// Events that became dead letters, since its start.
+    pub dead: u64,
+    /// Read and not finished.
+    pub waiting: u64,
+    /// Keys that stand behind a dead letter.
+    pub parked_keys: u64,
+    /// The target is left alone for a while.
+    pub circuit_open: bool,
+    /// How long the oldest unfinished change has been waiting.
+    pub lag_ms: i64,
+    /// Milliseconds since the epoch; 0 before the first.
+    pub last_event_ms: i64,
+    /// From the last finished change to the end of its delivery.
+    pub last_latency_ms: i64,
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +126,7 @@ impl Headwater {
                 name: stream.name.clone(),
                 on: scope_text(&stream.scope),
                 filter: stream.filter_text.clone(),
-                paused: stream.paused,
+                paused: stream.paused_at.is_some(),
                 events: counted.events,
                 last_event_ms: counted.last_event_ms,
             }
@@ -116,7 +149,33 @@ impl Headwater {
             events: sql.events.load(Ordering::Relaxed),
             streams: streams.collect(),
             views: views.collect(),
+            sinks: self.sink_status(),
         })
+    }
+
+    fn sink_status(&self) -> Vec<SinkStatus> {
+        let now_ms = self.clock().now_ms();
+        let status = |snapshot: crate::delivery::SinkSnapshot| {
+            let (sink, report) = (&snapshot.sink, &snapshot.report);
+            SinkStatus {
+                db: sink.db.clone(),
+                name: sink.name.clone(),
+                source: sink.source.text(),
+                target: sink.shown_target(),
+                state: report.state.as_str(),
+                delivered: report.total_delivered(),
+                failures: report.numbers.failures,
+                dead: report.numbers.dead,
+                waiting: report.numbers.waiting,
+                parked_keys: report.numbers.parked_keys,
+                circuit_open: report.numbers.circuit_open,
+                lag_ms: snapshot.lag_ms(now_ms),
+                last_event_ms: report.last_event_ms,
+                last_latency_ms: report.last_latency_ms,
+                error: report.error.clone(),
+            }
+        };
+        self.deliveries().snapshot().into_iter().map(status).collect()
     }
 
     /// A view's rows, then its changes.

@@ -13,7 +13,7 @@ use views::read::{QueryContext, evaluate};
 use views::{Definitions, ViewDefinition};
 
 use super::ddl::{Done, notice};
-use super::{binding, definitions, interest};
+use super::{binding, definitions, interest, sinks};
 use crate::Headwater;
 
 /// A view's plan, and how its query was read.
@@ -30,6 +30,9 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
         return Err(SqlError::new("42P02", "there is no parameter $1")
             .with_hint("A materialized view's query cannot have parameters."));
     }
+    if !bound.settings.is_empty() {
+        return Err(SqlError::unsupported("set_config in a materialized view"));
+    }
     let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
     Ok(ViewPlan { plan, notices: bound.notices })
@@ -37,10 +40,15 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
 
 /// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
 /// is a matter of who reads.
-pub(super) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
+pub(crate) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<Plan>, SqlError> {
     if let Some(Source::System { name, .. }) = plan.sources().iter().find(|s| matches!(s, Source::System { .. })) {
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
+    }
+    if let Some(function) = plan.volatile_function() {
+        return Err(SqlError::unsupported(format!("the function \"{function}\" in a maintained query")).with_hint(
+            "It gives another value each time, so a row that it made could not be taken back; use a plain SELECT.",
+        ));
     }
     for source in plan.sources() {
         StreamBounds::of(&source)?;
@@ -147,8 +155,9 @@ pub(super) async fn create(
     }
     check_options(&create.options)?;
     defined.views.remove(&(db.clone(), name.clone()));
-    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), ..catalog };
-    let ViewPlan { plan, notices } = view_plan(create, &catalog)?;
+    let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
+    let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
+    notices.extend(absent(&plan, &catalog));
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
         refuse_dependents("replace", "materialized view", &name, &readers)?;
@@ -163,7 +172,7 @@ pub(super) async fn create(
         id: 0,
         start: base::ClusterTime::ZERO,
         created_ms: engine.clock().now_ms(),
-        paused: false,
+        paused_at: None,
     };
     // Before anything is read: what changes from now on comes with its pre-image.
     interest::want_plan(engine.store(), &plan, true);
@@ -187,6 +196,17 @@ pub(super) async fn create(
     defined.views.insert((db, name), definition);
     sql.views.set_definitions(defined);
     Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices })
+}
+
+/// A notice for each collection that is read before it exists.
+fn absent(plan: &Plan, catalog: &SessionCatalog) -> Vec<Notice> {
+    let of_source = |source| match source {
+        Source::Collection { db, name } if catalog.collections.find(&db, &name).is_none() => {
+            Some(notice(format!("collection \"{db}.{name}\" does not exist yet; it is empty until it does")))
+        }
+        _ => None,
+    };
+    plan.sources().into_iter().filter_map(of_source).collect()
 }
 
 /// Stops a view and forgets it, on disk too.
@@ -281,7 +301,7 @@ pub(super) async fn drop(
     Ok(Done { tag: "DROP MATERIALIZED VIEW", notices })
 }
 
-/// Drops views, readers before what they read.
+/// Drops views, readers before what they read, with the sinks of each.
 pub(super) async fn drop_all(
     engine: &Headwater,
     defined: &mut Definitions,
@@ -290,6 +310,10 @@ pub(super) async fn drop_all(
     doomed.sort_by_key(|view| std::cmp::Reverse(view.id));
     doomed.dedup_by_key(|view| view.id);
     for view in doomed {
+        let source = Source::View { db: view.db.clone(), name: view.name.clone() };
+        for sink in engine.deliveries().readers(&source) {
+            sinks::remove(engine, &sink).await?;
+        }
         remove(engine, &view).await?;
         defined.views.remove(&(view.db.clone(), view.name.clone()));
         engine.sql().views.set_definitions(defined.clone());

@@ -46,9 +46,11 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
         .build()
         .map_err(|e| format!("cannot start the runtime: {e}"))?;
     runtime.block_on(async {
+        // Before there is anything to leave behind.
+        let stop = StopSignal::listen()?;
         let directory = tempfile::tempdir().map_err(|e| format!("cannot make a temporary directory: {e}"))?;
         let server = start_server(directory.path()).await?;
-        let result = live(&server, &args).await;
+        let result = live(&server, &args, stop).await;
         server.stop().await;
         directory.close().map_err(|e| format!("cannot remove the temporary directory: {e}"))?;
         result
@@ -75,8 +77,7 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
     }
 }
 
-async fn live(server: &Server, args: &DemoArgs) -> Result<(), String> {
-    let mut stop = StopSignal::listen()?;
+async fn live(server: &Server, args: &DemoArgs, mut stop: StopSignal) -> Result<(), String> {
     let uri = format!("mongodb://{}/?directConnection=true", server.mongo);
     let client = mongodb::Client::with_uri_str(&uri).await.map_err(|e| format!("the driver cannot connect: {e}"))?;
     // A view over a collection needs the collection to be there.

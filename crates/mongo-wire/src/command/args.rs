@@ -44,6 +44,11 @@ const GENERIC: &[&str] = &[
     "$maxTimeMS",
 ];
 
+/// Whether every command accepts an argument of that name.
+pub fn is_generic(name: &str) -> bool {
+    GENERIC.contains(&name)
+}
+
 /// The named fields of one (sub-)document of a command.
 #[derive(Clone, Debug)]
 pub struct Args<'a> {

@@ -1,7 +1,7 @@
 //! Cursor replies: the first batch, getMore, killCursors.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::ClusterTime;
 use document::{Raw, Value};
@@ -48,6 +48,7 @@ pub async fn open_with_default(
         Some(n) => BatchLimit { documents: usize::try_from(n).unwrap_or(usize::MAX), bytes: MAX_BATCH_BYTES },
         None => default,
     };
+    let began = Instant::now();
     let first = cursor.next_batch(limit, None).await.map_err(|error| in_opening(request, error))?;
     let id = if first.exhausted || opening.single_batch {
         0
@@ -58,6 +59,7 @@ pub async fn open_with_default(
             txn_number: request.generic.txn.in_transaction().then_some(request.generic.txn.number).flatten(),
             no_timeout: opening.no_timeout,
             change_stream: opening.change_stream,
+            time_left: request.generic.max_time.map(|time| time.saturating_sub(began.elapsed())),
         };
         ctx.server.cursors.register(owner, Box::new(cursor), ctx.now_ms())?
     };
@@ -145,7 +147,14 @@ pub async fn get_more(ctx: &Context, request: &Request) -> Result<Reply> {
         documents: batch_size.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)),
         bytes: MAX_BATCH_BYTES,
     };
+    if open.owner.time_left.is_some() && ctx.server.fail_points.is_on("maxTimeAlwaysTimeOut") {
+        return Err(Error::new(50, "operation exceeded time limit"));
+    }
+    let began = Instant::now();
+    let deadline = open.owner.time_left.map(|time| began + time);
+    open.cursor().set_deadline(deadline);
     let batch = fetch(ctx, request, &mut open, limit).await?;
+    open.owner.time_left = open.owner.time_left.map(|time| time.saturating_sub(began.elapsed()));
     let reply = reply("nextBatch", &batch, if batch.exhausted { 0 } else { id }, &namespace, None);
     if !batch.exhausted {
         open.check_in();

@@ -17,6 +17,8 @@ pub struct Generic {
     pub write_concern: WriteConcern,
     /// None: no limit was given; a limit of zero is none as well.
     pub max_time: Option<Duration>,
+    /// Only what is in API version 1 may be used.
+    pub api_strict: bool,
     /// As it was sent, zero included; getMore cares.
     pub max_time_ms: Option<i64>,
 }
@@ -114,7 +116,10 @@ pub fn parse(body: RawDoc<'_>) -> Result<Generic> {
                 other => return Err(wrong_type("APIParameters.apiVersion", other, "type 'string'")),
             },
             "apiStrict" | "apiDeprecationErrors" => match value {
-                Raw::Bool(_) => api_other = true,
+                Raw::Bool(on) => {
+                    api_other = true;
+                    generic.api_strict |= on && name == "apiStrict";
+                }
                 other => return Err(wrong_type(&format!("APIParameters.{name}"), other, "type 'bool'")),
             },
             _ => {}

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use document::{DocBuf, Raw};
-use engine::{Error, Result};
+use engine::{Error, OperationInfo, Result, Running};
 use futures::FutureExt;
 use tokio::sync::watch;
 
@@ -174,6 +174,11 @@ async fn run_body(ctx: &Context, db: String, body: DocBuf, sequences: Vec<codec:
         Ok(generic) => generic,
         Err(error) => return answer(ctx, &error),
     };
+    if generic.api_strict
+        && let Err(error) = table::check_stable(spec, body.as_doc())
+    {
+        return answer(ctx, &error);
+    }
     let request =
         Request { name: spec.name, db, body, sequences, generic, reads_change_stream: AtomicBool::new(false) };
     let failure = ctx.server.fail_points.fail_command(Subject {
@@ -210,8 +215,14 @@ async fn run_checked(
     request: Request,
     write_concern_error: Option<document::Doc>,
 ) -> Outcome {
-    let running = AssertUnwindSafe(run_handler(ctx, spec, &request)).catch_unwind();
-    let result = running.await.unwrap_or_else(|_| {
+    let listed = list(ctx, &request);
+    let handled = AssertUnwindSafe(run_handler(ctx, spec, &request)).catch_unwind();
+    let result = tokio::select! {
+        result = handled => result,
+        () = listed.killed() => Ok(Err(Error::new(11601, "operation was interrupted"))),
+    };
+    drop(listed);
+    let result = result.unwrap_or_else(|_| {
         tracing::error!(command = spec.name, "a command panicked");
         Err(Error::internal(format!("the command {} failed by a bug in the server", spec.name)))
     });
@@ -232,9 +243,23 @@ async fn run_checked(
         Err(error) if error.code() == HANG_UP => Outcome::HangUp,
         Err(error) => {
             let labels = labels(&request, error.code());
-            Outcome::Reply { body: reply::error(&error, &labels, now), ok: false }
+            let unsatisfiable = request.generic.write_concern.unsatisfiable.as_ref().filter(|_| spec.writes);
+            Outcome::Reply { body: reply::failed(&error, &labels, now, unsatisfiable), ok: false }
         }
     }
+}
+
+/// Makes the command visible to `currentOp` while it runs.
+fn list(ctx: &Context, request: &Request) -> Running {
+    let info = OperationInfo {
+        db: request.db.clone(),
+        command: request.body.clone(),
+        connection: ctx.peer.id,
+        client: ctx.peer.remote,
+        app_name: ctx.peer.app_name.get().cloned(),
+        lsid: request.generic.lsid,
+    };
+    ctx.server.engine.operations().begin(info, ctx.now_ms())
 }
 
 /// An error code of our own: a fail point asked to close the connection.
@@ -300,7 +325,7 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
         Kind::ConnectionStatus => Ok(diagnostic::connection_status()),
         Kind::ServerStatus => Ok(diagnostic::server_status(ctx)),
         Kind::GetParameter => admin::get_parameter(ctx, request),
-        Kind::SetParameter => admin::set_parameter(request),
+        Kind::SetParameter => admin::set_parameter(ctx, request),
         Kind::ConfigureFailPoint => admin::configure_fail_point(ctx, request),
         Kind::Insert => write::insert(ctx, request).await,
         Kind::Update => write::update(ctx, request).await,
@@ -336,10 +361,10 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
         Kind::AbortTransaction => session::abort(ctx, request),
         Kind::SetClusterParameter => session::set_cluster_parameter(ctx, request).await,
         Kind::GetClusterParameter => session::get_cluster_parameter(ctx, request),
-        Kind::CurrentOp => Ok(Reply::new().with("inprog", Vec::<document::Value>::new())),
+        Kind::CurrentOp => admin::current_op(ctx, request).await,
         // Nobody has to log in, so there are none.
         Kind::UsersInfo => Ok(Reply::new().with("users", Vec::<document::Value>::new())),
-        Kind::KillOp => Ok(Reply::new().with("info", "attempting to kill op")),
+        Kind::KillOp => admin::kill_op(ctx, request),
         Kind::Fsync => Ok(Reply::new().with("numFiles", 1)),
         Kind::Accept => Ok(Reply::new()),
         Kind::Unsupported(what) => Err(Error::new(115, format!("{} is not supported: {what}", spec.name))),

@@ -75,7 +75,7 @@ pub(super) struct ParsedFind {
 pub(super) fn parse_find(request: &Request) -> Result<ParsedFind> {
     let args = Args::command("find", request.body.as_doc(), FIND_FIELDS)?;
     let namespace = names::collection(request)?;
-    for unsupported in ["min", "max", "requestResumeToken", "resumeAfter", "startAt", "term", "ntoreturn"] {
+    for unsupported in ["requestResumeToken", "resumeAfter", "startAt", "term", "ntoreturn"] {
         let asked = match args.get(unsupported) {
             None | Some(Raw::Bool(false)) => false,
             Some(Raw::Document(doc)) => !doc.is_empty(),
@@ -109,11 +109,11 @@ pub(super) fn parse_find(request: &Request) -> Result<ParsedFind> {
         variables: args.document_buf("let")?,
         tail,
         show_record_id: args.bool("showRecordId")?.unwrap_or(false),
+        min: args.document_buf("min")?.filter(|doc| !doc.is_empty()),
+        max: args.document_buf("max")?.filter(|doc| !doc.is_empty()),
+        return_key: args.bool("returnKey")?.unwrap_or(false),
     };
-    // Keys of the index instead of documents: answering documents would be a wrong answer.
-    if args.bool("returnKey")?.unwrap_or(false) {
-        return Err(Error::new(238, "returnKey is not supported"));
-    }
+    check_bounds(&find)?;
     if tail != Tail::No && find.sort.as_ref().is_some_and(|sort| !is_natural(sort)) {
         return Err(Error::new(2, "cannot use tailable option with a sort other than {$natural: 1}"));
     }
@@ -125,6 +125,16 @@ pub(super) fn parse_find(request: &Request) -> Result<ParsedFind> {
         single_batch,
         no_timeout: args.bool("noCursorTimeout")?.unwrap_or(false),
     })
+}
+
+/// `min` and `max` are keys of one index.
+fn check_bounds(find: &Find) -> Result<()> {
+    let (Some(min), Some(max)) = (&find.min, &find.max) else { return Ok(()) };
+    let names = |bound: &DocBuf| bound.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    if names(min) == names(max) {
+        return Ok(());
+    }
+    Err(Error::new(51176, "min and max must have the same field names"))
 }
 
 fn is_natural(sort: &DocBuf) -> bool {

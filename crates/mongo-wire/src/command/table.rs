@@ -1,5 +1,8 @@
 //! The commands this server knows.
 
+use document::{Raw, RawDoc};
+use engine::{Error, Result};
+
 /// A command's name and the rules that hold before its handler runs.
 #[derive(Debug)]
 pub struct Spec {
@@ -195,6 +198,58 @@ static COMMANDS: &[Spec] = &[
     spec("compact", Kind::Accept).writes(),
     spec("reIndex", Kind::Unsupported("indexes are never out of step")).writes(),
 ];
+
+/// Commands of API version 1, which `apiStrict` confines a client to.
+const STABLE: &[&str] = &[
+    "abortTransaction",
+    "aggregate",
+    "authenticate",
+    "bulkWrite",
+    "collMod",
+    "commitTransaction",
+    "count",
+    "create",
+    "createIndexes",
+    "delete",
+    "drop",
+    "dropDatabase",
+    "dropIndexes",
+    "endSessions",
+    "explain",
+    "find",
+    "findAndModify",
+    "getMore",
+    "hello",
+    "insert",
+    "killCursors",
+    "listCollections",
+    "listDatabases",
+    "listIndexes",
+    "ping",
+    "refreshSessions",
+    "saslContinue",
+    "saslStart",
+    "update",
+];
+
+/// Stages that are not in API version 1, although their command is.
+const UNSTABLE_STAGES: &[&str] =
+    &["$currentOp", "$indexStats", "$listLocalSessions", "$listSessions", "$planCacheStats", "$search"];
+
+/// 323 APIStrictError if the command, or a stage of its pipeline, is not in API version 1.
+pub fn check_stable(spec: &Spec, body: RawDoc<'_>) -> Result<()> {
+    let refused =
+        |what: String| Err(Error::new(323, format!("Provided apiStrict:true, but {what} is not in API Version 1")));
+    if !STABLE.contains(&spec.name) {
+        return refused(format!("the command {}", spec.name));
+    }
+    let Some(Raw::Array(stages)) = body.get("pipeline") else { return Ok(()) };
+    let unstable = stages.values().filter_map(Raw::as_document).find_map(|stage| {
+        let (name, _) = stage.iter().next()?;
+        UNSTABLE_STAGES.contains(&name).then(|| name.to_owned())
+    });
+    unstable.map_or(Ok(()), |stage| refused(format!("the stage {stage}")))
+}
 
 /// The command of that spelling. Names are case-sensitive.
 pub fn find(name: &str) -> Option<&'static Spec> {

@@ -57,16 +57,14 @@ impl Binder<'_> {
                     return Err(SqlError::new("42809", "DISTINCT specified, but count(*) has no argument"));
                 }
             }
-            [Arg::Star(_), ..] => {
+            [Arg::Star(None), ..] => {
                 return Err(SqlError::new("42883", format!("function {}() does not exist", call.name)));
             }
             [] if call.name == "count" => {
                 return Err(SqlError::new("42809", "count(*) must be used to call a parameterless aggregate function"));
             }
             _ => {
-                for arg in call.exprs()? {
-                    args.push(self.bind_expr(arg, &mut inner)?);
-                }
+                args = self.json_arguments(call, &mut inner)?;
             }
         }
         let mut order_by = self.sort_keys(call.order_by, &mut inner)?;

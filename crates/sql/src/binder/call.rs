@@ -4,9 +4,9 @@ use sqlparser::ast::{
     self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
 };
 
-use super::Binder;
 use super::operator::{Operand, is_name};
 use super::select::{Clause, Env};
+use super::{Binder, SetConfig};
 use crate::aggregates;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
@@ -173,8 +173,77 @@ impl Binder<'_> {
         if call.name == "json_object_keys" || call.name == "jsonb_object_keys" {
             self.notice(crate::rewrite::keys_as_array(&call.name, self.position(super::name_location(&function.name))));
         }
-        let args = call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect::<Result<Vec<_>>>()?;
+        let args = self.json_arguments(&call, env)?;
         self.flexible_call(&call.name, args)
+    }
+
+    /// The arguments; for a function that makes JSON, `t` and `t.*` are objects with the names of the
+    /// relation's columns.
+    pub(super) fn json_arguments(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Vec<Expr>> {
+        const MAKES_JSON: [&str; 11] = [
+            "row_to_json",
+            "to_json",
+            "to_jsonb",
+            "json_build_array",
+            "jsonb_build_array",
+            "json_build_object",
+            "jsonb_build_object",
+            "json_agg",
+            "jsonb_agg",
+            "json_object_agg",
+            "jsonb_object_agg",
+        ];
+        if !MAKES_JSON.contains(&call.name.as_str()) {
+            return call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect();
+        }
+        let mut bound = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            let row = match arg {
+                Arg::Star(Some(name)) => super::name_parts(name)?.pop(),
+                Arg::Expr(ast::Expr::Identifier(ident)) => Some(crate::parser::fold(ident)),
+                _ => None,
+            };
+            match (arg, row) {
+                (Arg::Star(_), Some(name)) => match self.row_object(&name, env)? {
+                    Some(object) => bound.push(object),
+                    None => {
+                        return Err(SqlError::new("42P01", format!("missing FROM-clause entry for table \"{name}\"")));
+                    }
+                },
+                (Arg::Expr(expr), row) => {
+                    let value = self.bind_expr(expr, env)?;
+                    let object = match row {
+                        Some(name) if value.ty == Type::Record => self.row_object(&name, env)?,
+                        _ => None,
+                    };
+                    bound.push(object.unwrap_or(value));
+                }
+                _ => {
+                    call.exprs()?;
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    /// A relation's row as a JSON object. A row of nothing but NULLs is NULL: in practice it is the
+    /// missing side of an outer join.
+    fn row_object(&mut self, name: &str, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        let Some(columns) = env.scope.named_row(name)? else { return Ok(None) };
+        let missing: Vec<Expr> =
+            columns.iter().map(|(_, value)| Expr::new(ExprKind::IsNull(Box::new(value.clone())), Type::Bool)).collect();
+        let mut args = Vec::with_capacity(columns.len() * 2);
+        for (name, value) in columns {
+            args.push(Expr::literal(Datum::text(name), Type::Text));
+            args.push(value);
+        }
+        let object = self.call("jsonb_build_object", args)?;
+        if missing.is_empty() {
+            return Ok(Some(object));
+        }
+        let (ty, null) = (object.ty.clone(), Expr::literal(Datum::Null, object.ty.clone()));
+        let branches = vec![(super::operator::and(missing), null)];
+        Ok(Some(Expr::new(ExprKind::Case { branches, otherwise: Some(Box::new(object)) }, ty)))
     }
 
     /// A function of the registry; where none takes JSON, its JSON arguments convert as `operator.rs`
@@ -253,8 +322,14 @@ impl Binder<'_> {
                     let ty = if other.expr.ty == Type::Unknown { Type::Text } else { other.expr.ty.clone() };
                     value = self.coerce(value, &ty)?;
                 }
-                let ty = value.ty.clone();
                 let equal = self.compare(Operand { expr: value.clone(), named: is_name(a) }, "=", other)?;
+                // The value as the comparison has it: NULLIF(1, 0.5) is numeric.
+                if value.ty != Type::Json
+                    && let ExprKind::Call { args, .. } = &equal.kind
+                {
+                    value = args[0].clone();
+                }
+                let ty = value.ty.clone();
                 let null = Expr::literal(Datum::Null, ty.clone());
                 let kind = ExprKind::Case { branches: vec![(equal, null)], otherwise: Some(Box::new(value)) };
                 Ok(Some(Expr::new(kind, ty)))
@@ -351,14 +426,64 @@ impl Binder<'_> {
                 Ok(Some(Expr::literal(Datum::Array(schemas.into()), Type::array_of(Type::Name))))
             }
             "current_setting" => self.current_setting(call, env).map(Some),
+            "set_config" => self.set_config(call, env).map(Some),
+            "pg_get_viewdef" | "pg_get_indexdef" | "pg_get_constraintdef" => self.definition(call, env),
             _ => Ok(None),
         }
     }
 
+    /// `set_config(name, value, is_local)` of constants: its value here, and for the session to set.
+    fn set_config(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
+        let args = self.all(call, env)?;
+        let constants: Vec<&ExprKind> = args.iter().map(|arg| &arg.kind).collect();
+        let [ExprKind::Literal(Datum::Text(name)), ExprKind::Literal(Datum::Text(value)), ExprKind::Literal(local)] =
+            constants[..]
+        else {
+            return Err(SqlError::unsupported("set_config of what is not constant"));
+        };
+        let local = *local == Datum::Bool(true);
+        self.settings.push(SetConfig { name: name.to_string(), value: value.to_string(), local });
+        Ok(Expr::literal(Datum::text(&**value), Type::Text))
+    }
+
+    /// `pg_get_viewdef(number)` and its kin read a table of all definitions.
+    fn definition(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        if self.catalog.relation(Some("pg_catalog"), "pg_definitions").is_none() {
+            return Ok(None);
+        }
+        let [object, rest @ ..] = &call.exprs()?[..] else { return Ok(None) };
+        // The second argument of three is a column of an index, and 0 the whole.
+        let text = match rest {
+            [_, _] => {
+                "(SELECT CASE 0 WHEN 0 THEN deftext ELSE defcolumn END FROM pg_catalog.pg_definitions WHERE defoid = 0)"
+            }
+            _ => "(SELECT deftext FROM pg_catalog.pg_definitions WHERE defoid = 0)",
+        };
+        let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
+            .try_with_sql(text)
+            .and_then(|mut parser| parser.parse_expr());
+        let Ok(ast::Expr::Subquery(mut query)) = parsed else {
+            return Err(SqlError::internal("a query of our own is no query"));
+        };
+        if let ast::SetExpr::Select(select) = &mut *query.body {
+            if let Some(ast::Expr::BinaryOp { right, .. }) = &mut select.selection {
+                **right = (*object).clone();
+            }
+            if let ([column, _], [ast::SelectItem::UnnamedExpr(ast::Expr::Case { operand: Some(operand), .. })]) =
+                (rest, &mut select.projection[..])
+            {
+                **operand = (*column).clone();
+            }
+        }
+        self.bind_expr(&ast::Expr::Subquery(query), env).map(Some)
+    }
+
     fn current_setting(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Expr> {
         let args = self.all(call, env)?;
-        let Some(ExprKind::Literal(Datum::Text(name))) = args.first().map(|a| &a.kind) else {
-            return Err(SqlError::unsupported("current_setting of a name that is not constant"));
+        let name = match args.first() {
+            Some(Expr { kind: ExprKind::Literal(Datum::Text(name)), .. }) => name,
+            Some(name) => return self.setting_by_name(name.clone()),
+            None => return Err(SqlError::new("42883", "function current_setting() does not exist")),
         };
         let missing_ok = matches!(args.get(1).map(|a| &a.kind), Some(ExprKind::Literal(Datum::Bool(true))));
         match self.options.session.settings.get(&name.to_ascii_lowercase()) {
@@ -366,6 +491,23 @@ impl Binder<'_> {
             None if missing_ok => Ok(Expr::literal(Datum::Null, Type::Text)),
             None => Err(SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))),
         }
+    }
+
+    /// The value of a setting whose name is known when the query runs; NULL if there is none.
+    fn setting_by_name(&mut self, name: Expr) -> Result<Expr> {
+        let name = self.coerce(name, &Type::Text)?;
+        let name = self.call("lower", vec![name])?;
+        let settings = self.options.session.settings.clone();
+        let mut branches = Vec::with_capacity(settings.len());
+        for (known, value) in settings {
+            let known = Expr::literal(Datum::text(known), Type::Text);
+            let value = Expr::literal(Datum::text(value), Type::Text);
+            branches.push((self.operator("=", name.clone(), known)?, value));
+        }
+        if branches.is_empty() {
+            return Ok(Expr::literal(Datum::Null, Type::Text));
+        }
+        Ok(Expr::new(ExprKind::Case { branches, otherwise: None }, Type::Text))
     }
 
     /// In a SELECT list a set-returning function multiplies the rows.

@@ -68,6 +68,11 @@ impl Binder<'_> {
         if matches!(to, Type::Regclass | Type::Regtype | Type::Regproc | Type::Regnamespace)
             && text.parse::<u32>().is_err()
         {
+            if *to == Type::Regclass
+                && let Some(number) = self.catalog.relation_number(text)
+            {
+                return Ok(placed(Datum::Int(number), to.clone()));
+            }
             let text = placed(Datum::text(text), Type::Text);
             return Ok(Expr {
                 kind: ExprKind::Cast { input: Box::new(text), explicit: true },

@@ -227,7 +227,7 @@ impl Binder<'_> {
     /// `root.field`, `root[index]`.
     fn bind_access(&mut self, root: &ast::Expr, chain: &[AccessExpr], env: &mut Env<'_, '_>) -> Result<Expr> {
         // `a.b[1]`: the identifiers at the front are one name.
-        let mut idents: Vec<ast::Ident> = match root {
+        let mut idents: Vec<ast::Ident> = match unnested(root) {
             ast::Expr::Identifier(ident) => vec![ident.clone()],
             ast::Expr::CompoundIdentifier(idents) => idents.clone(),
             _ => vec![],
@@ -261,7 +261,12 @@ impl Binder<'_> {
                 match &expr.ty {
                     Type::Array(element) => {
                         let ty = (**element).clone();
-                        let index = Box::new(self.coerce(index, &Type::Int4)?);
+                        // A field of a document is a number without a declared size.
+                        let index = match index.ty {
+                            Type::Json | Type::Numeric(_) => self.explicit_cast(index, &Type::Int4)?,
+                            _ => self.coerce(index, &Type::Int4)?,
+                        };
+                        let index = Box::new(index);
                         Ok(Expr::new(ExprKind::Subscript { array: Box::new(expr), index }, ty))
                     }
                     // jsonb's subscripts count from 0 and take keys, as `->` does.
@@ -275,7 +280,28 @@ impl Binder<'_> {
                     )),
                 }
             }
-            AccessExpr::Subscript(Subscript::Slice { .. }) => Err(SqlError::unsupported("an array slice")),
+            AccessExpr::Subscript(Subscript::Slice { stride: Some(_), .. }) => {
+                Err(SqlError::unsupported("an array slice with a stride"))
+            }
+            AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None }) => {
+                if !matches!(expr.ty, Type::Array(_)) {
+                    let message = format!("cannot subscript type {} with a slice", expr.ty);
+                    return Err(SqlError::new("42804", message));
+                }
+                let lower = self.slice_bound(lower_bound.as_ref(), 1, env)?;
+                let upper = self.slice_bound(upper_bound.as_ref(), i32::MAX, env)?;
+                self.call("[:]", vec![expr, lower, upper])
+            }
+        }
+    }
+
+    fn slice_bound(&mut self, bound: Option<&ast::Expr>, absent: i32, env: &mut Env<'_, '_>) -> Result<Expr> {
+        match bound {
+            Some(bound) => {
+                let bound = self.bind_expr(bound, env)?;
+                self.coerce(bound, &Type::Int4)
+            }
+            None => Ok(Expr::literal(Datum::Int(i64::from(absent)), Type::Int4)),
         }
     }
 

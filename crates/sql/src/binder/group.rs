@@ -321,6 +321,14 @@ impl Binder<'_> {
     }
 }
 
+/// Is this the grouped expression? One without a type of its own has become text in GROUP BY.
+fn is_group(group: &Expr, expr: &Expr) -> bool {
+    if expr.ty != Type::Unknown {
+        return marks::same(group, expr);
+    }
+    marks::same(group, &Expr { ty: Type::Text, ..expr.clone() })
+}
+
 /// What may be read above an aggregation.
 struct Grouped<'a> {
     scope: &'a Scope<'a>,
@@ -333,9 +341,8 @@ struct Grouped<'a> {
 
 impl Grouped<'_> {
     fn rewrite(&mut self, expr: &mut Expr, pending: &mut Vec<super::subquery::Pending>) -> Result<()> {
-        if let Some(at) = self.groups.iter().position(|group| marks::same(group, expr)) {
-            let position = expr.position;
-            *expr = Expr { position, ..Expr::column(at, expr.ty.clone()) };
+        if let Some(at) = self.groups.iter().position(|group| is_group(group, expr)) {
+            *expr = Expr { position: expr.position, ..Expr::column(at, self.groups[at].ty.clone()) };
             return Ok(());
         }
         match marks::reference(expr) {

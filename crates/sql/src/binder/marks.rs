@@ -124,42 +124,7 @@ pub(super) fn has_local(expr: &Expr) -> bool {
 
 /// Equal but for positions.
 pub(crate) fn same(a: &Expr, b: &Expr) -> bool {
-    if a.ty != b.ty || !same_head(&a.kind, &b.kind) {
-        return false;
-    }
-    let (left, right) = (children(a), children(b));
-    left.len() == right.len() && left.iter().zip(&right).all(|(x, y)| same(x, y))
-}
-
-pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
-    use ExprKind::*;
-    match &expr.kind {
-        Column(_) | Literal(_) | Parameter(_) | Now => vec![],
-        Call { args, .. } => args.iter().collect(),
-        Cast { input, .. } | Not(input) | IsNull(input) => vec![input],
-        And(list) | Or(list) | Coalesce(list) | Array(list) | Record(list) => list.iter().collect(),
-        NotDistinct(a, b) => vec![a, b],
-        Case { branches, otherwise } => branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect(),
-        InList { input, list, .. } => std::iter::once(&**input).chain(list).collect(),
-        Quantified { input, array, .. } => vec![input, array],
-        Subscript { array, index } => vec![array, index],
-    }
-}
-
-fn same_head(a: &ExprKind, b: &ExprKind) -> bool {
-    use ExprKind::*;
-    match (a, b) {
-        (Column(x), Column(y)) | (Parameter(x), Parameter(y)) => x == y,
-        (Literal(x), Literal(y)) => x == y,
-        (Call { function: f, .. }, Call { function: g, .. }) => std::ptr::eq(*f, *g) || f == g,
-        (Cast { explicit: x, .. }, Cast { explicit: y, .. }) => x == y,
-        (Case { branches: x, otherwise: ox }, Case { branches: y, otherwise: oy }) => {
-            x.len() == y.len() && ox.is_some() == oy.is_some()
-        }
-        (InList { negated: x, .. }, InList { negated: y, .. }) => x == y,
-        (Quantified { function: f, all: x, .. }, Quantified { function: g, all: y, .. }) => f == g && x == y,
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b),
-    }
+    a.same(b)
 }
 
 #[cfg(test)]

@@ -106,6 +106,17 @@ pub struct Bound {
     pub fields: Vec<Field>,
     pub parameter_types: Vec<Type>,
     pub notices: Vec<Notice>,
+    /// What the query's `set_config` calls change in the session that runs it.
+    pub settings: Vec<SetConfig>,
+}
+
+/// A call of `set_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetConfig {
+    pub name: String,
+    pub value: String,
+    /// Until the transaction ends.
+    pub local: bool,
 }
 
 /// Binds a query. Errors carry the position in the text that was parsed.
@@ -114,7 +125,13 @@ pub fn bind_query(query: &Query, catalog: &dyn Catalog, options: &BindOptions) -
     let bound = binder.bind_top(&query.ast)?;
     let plan = binder.finish(bound.plan)?;
     let parameter_types = binder.parameter_types()?;
-    Ok(Bound { fields: plan.fields().to_vec(), plan, parameter_types, notices: binder.notices })
+    Ok(Bound {
+        fields: plan.fields().to_vec(),
+        plan,
+        parameter_types,
+        notices: binder.notices,
+        settings: binder.settings,
+    })
 }
 
 /// A bound expression over one relation's columns.
@@ -188,6 +205,7 @@ struct Binder<'a> {
     source: Arc<SourceMap>,
     parameters: Vec<Option<Type>>,
     notices: Vec<Notice>,
+    settings: Vec<SetConfig>,
     ctes: Vec<Cte>,
     relations: usize,
 }
@@ -200,6 +218,7 @@ impl<'a> Binder<'a> {
             source,
             parameters: options.parameter_types.clone(),
             notices: Vec::new(),
+            settings: Vec::new(),
             ctes: Vec::new(),
             relations: 0,
         }

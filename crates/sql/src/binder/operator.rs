@@ -8,7 +8,8 @@
 //! - a string literal means a JSON string beside a plain name (`status = 'paid'`), unless it is
 //!   spelled as an object, array or quoted string; beside an explicit `->` it is JSON text as in
 //!   PostgreSQL, and a JSON string where it is no JSON;
-//! - arithmetic converts to numeric, LIKE and regular expressions to text.
+//! - arithmetic converts to numeric (but `x->'a' - 0` removes an element, as in PostgreSQL; only a
+//!   plain name is a number beside an integer), LIKE and regular expressions to text.
 
 use sqlparser::ast::{self, BinaryOperator, UnaryOperator};
 
@@ -78,8 +79,16 @@ impl Binder<'_> {
         }
         let (mut left, mut right) = (a.expr, b.expr);
         if is_arithmetic(op) {
-            (left, right) = (self.arithmetic_operand(left, &right.ty, op)?, right);
-            right = self.arithmetic_operand(right, &left.ty, op)?;
+            let removes = op == "-" && left.ty == Type::Json && right.ty == Type::Int4 && !a.named;
+            if !removes {
+                left = self.arithmetic_operand(left, &right.ty, op)?;
+                right = self.arithmetic_operand(right, &left.ty, op)?;
+            }
+        }
+        if op == "||" {
+            // What is joined to JSON is JSON: here a string literal is its text, as in PostgreSQL.
+            left = self.json_literal(left, &right.ty)?;
+            right = self.json_literal(right, &left.ty)?;
         }
         if op.contains('~') {
             left = self.pattern_operand(left)?;
@@ -107,6 +116,11 @@ impl Binder<'_> {
             _ => Type::Numeric(None),
         };
         self.explicit_cast(expr, &wanted)
+    }
+
+    fn json_literal(&mut self, expr: Expr, other: &Type) -> Result<Expr> {
+        let is_literal = expr.ty == Type::Unknown && matches!(expr.kind, ExprKind::Literal(Datum::Text(_)));
+        if is_literal && *other == Type::Json { self.explicit_cast(expr, &Type::Json) } else { Ok(expr) }
     }
 
     pub(super) fn pattern_operand(&mut self, expr: Expr) -> Result<Expr> {
@@ -265,7 +279,15 @@ impl Binder<'_> {
         let (Some([a, b]), Some([c, d])) = (row_items(left), row_items(right)) else {
             return Err(SqlError::syntax("wrong number of parameters on OVERLAPS expression"));
         };
-        let args = [a, b, c, d].into_iter().map(|e| self.bind_expr(e, env)).collect::<Result<Vec<_>>>()?;
+        let mut args = Vec::with_capacity(4);
+        for (start, end) in [(a, b), (c, d)] {
+            let (start, mut end) = (self.bind_expr(start, env)?, self.bind_expr(end, env)?);
+            // A period is two times, or a time and how long it lasts.
+            if end.ty == Type::Interval {
+                end = self.operator("+", start.clone(), end)?;
+            }
+            args.extend([start, end]);
+        }
         self.call("overlaps", args)
     }
 

@@ -237,6 +237,13 @@ impl<'p> Scope<'p> {
         Ok(Some(Expr::new(ExprKind::Record(exprs), Type::Record)))
     }
 
+    /// The names and values of a relation's row, by the relation's name.
+    pub fn named_row(&self, name: &str) -> Result<Option<Vec<(String, Expr)>>> {
+        let Some((relation, level, scope)) = self.relation(None, name)? else { return Ok(None) };
+        let columns = scope.columns.iter().filter(|column| column.relation == Some(relation));
+        Ok(Some(columns.map(|column| (column.name.clone(), at_level(&column.expr, level))).collect()))
+    }
+
     /// Resolves `a`, `a.b`, `a.b.c` …; a bare name that is a column has been found by `column`.
     pub fn resolve(&self, names: &[String]) -> Result<Resolved> {
         let found = |expr| Resolved::Found(Found { expr, origin: Origin::Any });

@@ -308,11 +308,12 @@ impl Binder<'_> {
             return Ok(plan);
         }
         let mut calls = std::mem::take(&mut state.set_returning);
-        let function = calls[0].function;
-        if calls.len() > 1 && calls.iter().any(|call| call.function != TableFunction::Unnest || call.args.len() != 1) {
-            return Err(SqlError::unsupported("more than one set-returning function in a SELECT list")
-                .with_hint("Read them in FROM."));
+        if calls.len() > 1 {
+            for call in &mut calls {
+                self.as_array(call)?;
+            }
         }
+        let function = calls[0].function;
         let mut inside: Vec<&mut Expr> = calls.iter_mut().flat_map(|call| call.args.iter_mut()).collect();
         let nested = inside.iter().any(|e| {
             let mut found = false;
@@ -334,6 +335,23 @@ impl Binder<'_> {
         fields.extend(calls.iter().map(|call| Field::new("unnest", call.ty.clone())));
         let args = calls.into_iter().flat_map(|call| call.args).collect();
         Ok(Arc::new(Plan::FlatMap { input: plan, function, args, outer: false, ordinality: false, fields }))
+    }
+
+    /// Several set-returning functions run in lockstep, as `unnest` of several arrays does.
+    fn as_array(&mut self, call: &mut SetReturning) -> Result<()> {
+        let whole = match (call.function, call.args.len()) {
+            (TableFunction::Unnest, 1) => return Ok(()),
+            (TableFunction::GenerateSubscripts, _) => "[#]",
+            (TableFunction::ExpandArray, _) => "[x, n]",
+            _ => {
+                return Err(SqlError::unsupported("more than one set-returning function in a SELECT list")
+                    .with_hint("Read them in FROM."));
+            }
+        };
+        let array = self.call(whole, std::mem::take(&mut call.args))?;
+        call.function = TableFunction::Unnest;
+        call.args.push(array);
+        Ok(())
     }
 
     /// SELECT list, DISTINCT, and the columns that only ORDER BY needs.

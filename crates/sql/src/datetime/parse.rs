@@ -190,6 +190,16 @@ fn read_word<'a>(
         parsed.zone = Some(Zone::Fixed(zone::numeric_offset(word).ok_or(Failure::Syntax)?));
         return Ok(());
     }
+    if digit_first && let Some(at) = zone_after_date(word) {
+        date_words.push(&word[..at]);
+        return match word.as_bytes()[at] {
+            b'+' => {
+                parsed.zone = Some(Zone::Fixed(zone::numeric_offset(&word[at..]).ok_or(Failure::Syntax)?));
+                Ok(())
+            }
+            _ => read_zone(&word[at..], parsed),
+        };
+    }
     let is_month = month_number(word.trim_end_matches('.')).is_some();
     if !digit_first && !is_month && !word.starts_with(['J', 'j']) {
         return read_zone(word, parsed);
@@ -199,6 +209,15 @@ fn read_word<'a>(
     }
     date_words.push(word);
     Ok(())
+}
+
+/// Where the zone begins in `2024-01-01Z`, `20240101EST` or `2024-01-01+02`.
+fn zone_after_date(word: &str) -> Option<usize> {
+    let end = word.find(|c: char| !(c.is_ascii_digit() || "-/.".contains(c)))?;
+    let date = &word.as_bytes()[..end];
+    let whole = date.len() >= 8 && date.last().is_some_and(u8::is_ascii_digit);
+    let separators = date.iter().filter(|b| !b.is_ascii_digit()).count();
+    (whole && matches!(separators, 0 | 2)).then_some(end)
 }
 
 fn read_zone(word: &str, parsed: &mut Parsed) -> Result<(), Failure> {

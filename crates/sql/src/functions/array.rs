@@ -5,6 +5,7 @@ use crate::compare::sql_equal;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
 use crate::expr::EvalContext;
+use crate::plan::TableFunction;
 use crate::text;
 use crate::types::Type;
 
@@ -71,6 +72,16 @@ fn sizes(r: &mut Registry) {
         }
         Ok(Datum::text(sizes.iter().map(|n| format!("[1:{n}]")).collect::<String>()))
     });
+    // `array[lower:upper]`: what lies inside the array, counted from 1.
+    r.strict("[:](anyarray, int4, int4) -> anyarray", |args, _| {
+        let items = args[0].as_array()?;
+        let (lower, upper) = (args[1].as_int()?.max(1), args[2].as_int()?.min(items.len() as i64));
+        let slice = if lower > upper { &[][..] } else { &items[lower as usize - 1..upper as usize] };
+        Ok(Datum::Array(slice.into()))
+    });
+    // The rows of generate_subscripts and _pg_expandarray as arrays, for several in one SELECT list.
+    r.strict("[#](anyarray, int4) -> int4[]", |args, _| rows_as_array(TableFunction::GenerateSubscripts, args));
+    r.strict("[x, n](anyarray) -> json[]", |args, _| rows_as_array(TableFunction::ExpandArray, args));
     r.strict("cardinality(anyarray) -> int4", |args, _| {
         let sizes = dimensions(&args[0]);
         Ok(Datum::Int(if sizes.is_empty() { 0 } else { sizes.iter().product::<usize>() as i64 }))
@@ -240,4 +251,9 @@ fn join(
         super::string::check_length(Some(out.len()))?;
     }
     Ok(())
+}
+
+fn rows_as_array(function: TableFunction, args: &[Datum]) -> Result<Datum> {
+    let rows = super::table::rows(function, args)?;
+    Ok(Datum::Array(rows.into_iter().filter_map(|row| row.into_iter().next()).collect()))
 }

@@ -43,6 +43,8 @@ pub(super) fn register(r: &mut Registry) {
         Ok(oid_of_type_name(args[0].as_text()?).map_or(Datum::Null, Datum::Int))
     })
     .stable();
+    // Pools release what a session may have locked; nothing here takes advisory locks.
+    r.strict("pg_advisory_unlock_all() -> void", |_, _| Ok(Datum::Null)).volatile();
     r.strict("pg_is_in_recovery() -> bool", |_, _| Ok(Datum::Bool(false))).stable();
     r.strict("pg_sleep(float8) -> void", |_, _| Err(SqlError::unsupported("pg_sleep"))).volatile();
 }
@@ -315,4 +317,35 @@ fn pretty_size(bytes: i64) -> String {
         size = (size + size.signum()) / 2;
     }
     format!("{size} {}", UNITS[unit])
+}
+
+/// PostgreSQL's numbers of its own tables and functions that clients cast to `regclass` and `regproc`.
+pub fn oid_of_system_name(ty: &Type, name: &str) -> Option<i64> {
+    let name = name.trim().to_ascii_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    let known: &[(&str, i64)] = match ty {
+        Type::Regclass => &[
+            ("pg_type", 1247),
+            ("pg_attribute", 1249),
+            ("pg_proc", 1255),
+            ("pg_class", 1259),
+            ("pg_authid", 1260),
+            ("pg_database", 1262),
+            ("pg_attrdef", 2604),
+            ("pg_constraint", 2606),
+            ("pg_description", 2609),
+            ("pg_index", 2610),
+            ("pg_namespace", 2615),
+            ("pg_opclass", 2616),
+            ("pg_operator", 2617),
+            ("pg_rewrite", 2618),
+            ("pg_trigger", 2620),
+            ("pg_collation", 3456),
+            ("pg_extension", 3079),
+            ("pg_tablespace", 1213),
+        ],
+        Type::Regproc => &[("array_in", 750), ("array_recv", 2400), ("record_in", 2290), ("domain_in", 2597)],
+        _ => &[],
+    };
+    known.iter().find_map(|(known, oid)| (*known == name).then_some(*oid))
 }

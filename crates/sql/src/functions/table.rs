@@ -28,6 +28,9 @@ pub fn by_name(name: &str) -> Option<TableFunction> {
         "regexp_matches" => TableFunction::RegexpMatches,
         "string_to_table" => TableFunction::StringToTable,
         "jsonb_path_query" => TableFunction::JsonPathQuery,
+        "generate_subscripts" => TableFunction::GenerateSubscripts,
+        "_pg_expandarray" => TableFunction::ExpandArray,
+        "pg_get_keywords" => TableFunction::Keywords,
         _ => return None,
     })
 }
@@ -84,6 +87,23 @@ pub fn columns(function: TableFunction, args: &[Type]) -> Result<(Vec<Type>, Col
                 Ok((vec![Type::Json, Type::Text], vec![("jsonb_path_query", Type::Json)]))
             }
             _ => Err(mismatch("jsonb_path_query")),
+        },
+        GenerateSubscripts => match args {
+            [array @ Type::Array(_), second] if second.is_integer() || *second == Type::Unknown => {
+                Ok((vec![array.clone(), Type::Int4], vec![("generate_subscripts", Type::Int4)]))
+            }
+            _ => Err(mismatch("generate_subscripts")),
+        },
+        ExpandArray => match args {
+            [array @ Type::Array(_)] => Ok((vec![array.clone()], vec![("_pg_expandarray", Type::Json)])),
+            _ => Err(mismatch("_pg_expandarray")),
+        },
+        Keywords => match args {
+            [] => Ok((
+                vec![],
+                vec![("word", Type::Text), ("catcode", Type::Char), ("barelabel", Type::Bool), ("catdesc", Type::Text)],
+            )),
+            _ => Err(mismatch("pg_get_keywords")),
         },
         HopWindows => match args {
             [ty @ (Type::Timestamp | Type::Timestamptz), ..] if args.len() == 3 => Ok((
@@ -162,7 +182,112 @@ pub fn rows(function: TableFunction, args: &[Datum]) -> Result<Vec<Vec<Datum>>> 
         }
         JsonPathQuery => one(super::json_path::query(args[0].as_json()?, args[1].as_text()?)?),
         HopWindows => hop(args),
+        // An array here has one dimension; further ones are arrays inside it.
+        GenerateSubscripts => match args[1].as_int()? {
+            1 => one((1..=args[0].as_array()?.len() as i64).map(Datum::Int).collect()),
+            _ => Ok(Vec::new()),
+        },
+        ExpandArray => expanded(args[0].as_array()?),
+        Keywords => {
+            let row = |word: &&str| {
+                let (code, description) = (Datum::text("R"), Datum::text("reserved"));
+                vec![Datum::text(*word), code, Datum::Bool(true), description]
+            };
+            Ok(KEYWORDS.iter().map(row).collect())
+        }
     }
+}
+
+/// The words that are no names without quotes.
+const KEYWORDS: [&str; 77] = [
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "initially",
+    "intersect",
+    "into",
+    "lateral",
+    "leading",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "session_user",
+    "some",
+    "symmetric",
+    "table",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "when",
+    "where",
+    "window",
+    "with",
+];
+
+fn expanded(items: &[Datum]) -> Result<Vec<Vec<Datum>>> {
+    let object = |(i, item): (usize, &Datum)| {
+        let Datum::Int(item) = item else {
+            return Err(SqlError::unsupported("_pg_expandarray of anything but integers"));
+        };
+        let text = format!("{{\"x\": {item}, \"n\": {}}}", i + 1);
+        Ok(vec![Datum::Json(json::parse::parse(&text)?)])
+    };
+    items.iter().enumerate().map(object).collect()
 }
 
 fn unnest(args: &[Datum]) -> Result<Vec<Vec<Datum>>> {

@@ -190,9 +190,8 @@ impl Numeric {
         if cut <= 0 {
             return Numeric::new(unscaled * power_of_ten(-cut as u32), places as u16).checked();
         }
-        if cut > digit_count(&unscaled) + 1 {
-            return Ok(Numeric::Small { unscaled: 0, scale: places.max(0) as u16 });
-        }
+        // Less than a tenth of a place divides alike, however small it is: no need for a larger power.
+        let cut = cut.min(digit_count(&unscaled) + 1);
         let rounded = divide(&unscaled, &power_of_ten(cut as u32));
         if places >= 0 {
             Numeric::new(rounded, places as u16).checked()

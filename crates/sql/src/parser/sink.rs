@@ -17,10 +17,10 @@ pub(super) fn create(cursor: &mut Cursor, or_replace: bool) -> Result<Statement>
     let if_not_exists = cursor.words(&["IF", "NOT", "EXISTS"]);
     let name = cursor.name()?;
     let source = if cursor.word("FROM") {
-        SubscribeSource::Name(cursor.name()?)
+        source(cursor)?
     } else {
         cursor.expect_words(&["AS"])?;
-        SubscribeSource::Query(query(cursor)?)
+        SinkSource::Query(query(cursor)?)
     };
     cursor.expect_token(&INTO_URL)?;
     let position = cursor.position();
@@ -38,6 +38,17 @@ pub(super) fn create(cursor: &mut Cursor, or_replace: bool) -> Result<Statement>
     Ok(Statement::CreateSink(Box::new(CreateSink { or_replace, if_not_exists, name, source, url, options })))
 }
 
+fn source(cursor: &mut Cursor) -> Result<SinkSource> {
+    let name = cursor.name()?;
+    if name.db.is_some() || name.name != "change_stream" || !cursor.token(&Token::LParen) {
+        return Ok(SinkSource::Name(name));
+    }
+    let position = cursor.position();
+    let name = cursor.string()?;
+    cursor.expect_token(&Token::RParen)?;
+    Ok(SinkSource::Stream { name, position })
+}
+
 fn is_scheme(scheme: &str) -> bool {
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
@@ -45,7 +56,7 @@ fn is_scheme(scheme: &str) -> bool {
 
 fn sink_options(mut options: Options) -> Result<SinkOptions> {
     let second = Duration::from_secs(1);
-    let formats = [("json", "json"), ("extended_json", "extended_json"), ("debezium", "debezium")];
+    let formats = ["json", "extended_json", "plain", "cloudevents", "cloudevents_binary", "debezium"].map(|f| (f, f));
     let result = SinkOptions {
         key: options.texts("key")?,
         max_retries: options.number("max_retries", "an integer from 0")?,
@@ -53,11 +64,14 @@ fn sink_options(mut options: Options) -> Result<SinkOptions> {
         max_retry_delay: options.duration("max_retry_delay", second)?,
         timeout: options.duration("timeout", second)?,
         batch_size: options.count("batch_size")?,
-        priority: options.number("priority", "an integer")?,
-        concurrency: options.count("concurrency")?,
+        batch_bytes: options.count("batch_bytes")?,
+        batch_delay: options.duration("batch_delay", Duration::from_millis(1))?,
+        priority: options.text("priority")?,
+        parallelism: options.count("parallelism")?,
         on_error: options.choice("on_error", &ON_ERROR)?,
         format: options.choice("format", &formats)?.map(str::to_string),
         snapshot: options.boolean("snapshot")?,
+        table: options.text("table")?,
         headers: options.texts("headers")?,
         secret: options.text("secret")?,
     };
@@ -77,7 +91,7 @@ pub(super) fn alter(cursor: &mut Cursor) -> Result<Statement> {
         let since = if cursor.word("SINCE") || cursor.word("FROM") { Some(cursor.string()?) } else { None };
         SinkAction::Replay { since }
     } else if cursor.word("SET") {
-        SinkAction::Set(sink_options(Options::parse(cursor, "sink")?)?)
+        SinkAction::Set(Box::new(sink_options(Options::parse(cursor, "sink")?)?))
     } else {
         return Err(cursor.unexpected());
     };

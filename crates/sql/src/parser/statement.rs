@@ -345,32 +345,53 @@ pub enum DiscardTarget {
 
 // ---- sinks -------------------------------------------------------------------------------------
 
+/// Where a sink's events come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkSource {
+    /// A view or change stream.
+    Name(Name),
+    /// `CHANGE_STREAM('s')`: `s` or `db.s`.
+    Stream {
+        name: String,
+        position: Option<usize>,
+    },
+    Query(Query),
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateSink {
     pub or_replace: bool,
     pub if_not_exists: bool,
     pub name: Name,
-    pub source: SubscribeSource,
+    pub source: SinkSource,
     pub url: String,
     pub options: SinkOptions,
 }
 
+/// `None` where the statement does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkOptions {
-    /// Columns that identify a row at the target.
+    /// Columns that identify a row at the target, and whose events are kept in order.
     pub key: Option<Vec<String>>,
     pub max_retries: Option<u32>,
     pub retry_delay: Option<Duration>,
     pub max_retry_delay: Option<Duration>,
     pub timeout: Option<Duration>,
     pub batch_size: Option<u32>,
-    pub priority: Option<i32>,
-    pub concurrency: Option<u32>,
+    pub batch_bytes: Option<u32>,
+    /// How long a batch that is not full waits for more.
+    pub batch_delay: Option<Duration>,
+    /// The column that orders the backlog; higher goes first.
+    pub priority: Option<String>,
+    /// Batches under way at once.
+    pub parallelism: Option<u32>,
     pub on_error: Option<OnError>,
-    /// `json` (plain), `extended_json` or `debezium`.
+    /// `json`, `extended_json`, `plain`, `cloudevents`, `cloudevents_binary` or `debezium`.
     pub format: Option<String>,
-    /// Whether the rows that are there at creation are delivered.
+    /// Whether what is there at creation is delivered.
     pub snapshot: Option<bool>,
+    /// The target's table or collection, where the URL does not name it.
+    pub table: Option<String>,
     /// `Name: value` lines for HTTP.
     pub headers: Option<Vec<String>>,
     /// Signs the body (HMAC-SHA256).
@@ -381,7 +402,7 @@ pub struct SinkOptions {
 pub enum SinkAction {
     Pause,
     Resume,
-    Set(SinkOptions),
+    Set(Box<SinkOptions>),
     /// Deliver again from a token, or from the beginning of what is retained.
     Replay {
         since: Option<String>,

@@ -74,6 +74,7 @@ fn every_statement_has_a_spelling() {
         "NOTIFY c, 'hello'",
         "CREATE SINK k FROM v INTO 'https://example.com/hook' WITH (key = 'id', max_retries = 5)",
         "CREATE SINK k AS SELECT a, b FROM v WHERE a > 1 INTO 'nats://h/s' WITH (timeout = '5s')",
+        "CREATE SINK k FROM CHANGE_STREAM('s') INTO 'collection:copy' WITH (parallelism = 4, batch_delay = '5 ms')",
         "ALTER SINK k REPLAY SINCE '82AA'",
         "DROP SINK k",
         "REDRIVE DEAD LETTERS FROM k WHERE attempts < 3",

@@ -103,6 +103,9 @@ fn catalogue_number(text: &str, ty: &Type) -> Result<i64> {
     if let Ok(n) = text.parse::<u32>() {
         return Ok(i64::from(n));
     }
+    if let Some(oid) = crate::functions::system::oid_of_system_name(ty, text) {
+        return Ok(oid);
+    }
     Err(match ty {
         Type::Regclass => SqlError::new("42P01", format!("relation \"{text}\" does not exist")),
         Type::Regnamespace => match text {

@@ -114,8 +114,17 @@ pub fn bind(expr: &ast::Expr) -> Result<Expr> {
         CompoundFieldAccess { root, access_chain } => {
             let mut value = bind(root)?;
             for access in access_chain {
-                let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access else {
-                    return Err(SqlError::unsupported("this access"));
+                let index = match access {
+                    ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => index,
+                    ast::AccessExpr::Subscript(ast::Subscript::Slice { lower_bound, upper_bound, stride: None }) => {
+                        let bound = |bound: &Option<ast::Expr>, absent: i64| match bound {
+                            Some(bound) => bind(bound),
+                            None => Ok(Expr::literal(Datum::Int(absent), Type::Int4)),
+                        };
+                        value = call("[:]", vec![value, bound(lower_bound, 1)?, bound(upper_bound, 99)?])?;
+                        continue;
+                    }
+                    _ => return Err(SqlError::unsupported("this access")),
                 };
                 let ty = match &value.ty {
                     Type::Array(element) => (**element).clone(),

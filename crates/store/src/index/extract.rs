@@ -1,10 +1,10 @@
 //! The keys that one document has in one index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use document::key_string::encode_value;
 use document::path::array_index;
-use document::{Raw, RawDoc};
+use document::{DocBuf, DocWriter, Raw, RawDoc};
 use smallvec::SmallVec;
 
 use super::Index;
@@ -15,6 +15,15 @@ use crate::error::{Error, Result};
 pub struct Keys {
     pub keys: BTreeSet<Vec<u8>>,
     pub multikey: u64,
+    /// What the keys were made of, as fields of the key pattern, if that is wanted.
+    values: Option<BTreeMap<Vec<u8>, DocBuf>>,
+}
+
+impl Keys {
+    /// Whether one of them cannot be stored whole.
+    pub fn has_long(&self) -> bool {
+        self.keys.iter().any(|key| super::is_long(key))
+    }
 }
 
 /// How far one part's path has been followed.
@@ -31,8 +40,17 @@ enum Slot<'a> {
 type Slots<'a> = SmallVec<[Slot<'a>; 4]>;
 
 pub fn keys(index: &Index, doc: RawDoc<'_>) -> Result<Keys> {
+    collect(index, doc, Keys::default())
+}
+
+/// The keys in order, each with its values.
+pub fn keys_with_values(index: &Index, doc: RawDoc<'_>) -> Result<BTreeMap<Vec<u8>, DocBuf>> {
+    let keys = collect(index, doc, Keys { values: Some(BTreeMap::new()), ..Keys::default() })?;
+    Ok(keys.values.unwrap_or_default())
+}
+
+fn collect(index: &Index, doc: RawDoc<'_>, mut keys: Keys) -> Result<Keys> {
     let slots = index.parts.iter().map(|part| Slot::At { value: Raw::Document(doc), rest: &part.path }).collect();
-    let mut keys = Keys::default();
     expand(index, slots, &mut keys)?;
     Ok(keys)
 }
@@ -131,6 +149,13 @@ fn emit(index: &Index, slots: &[Slot<'_>], keys: &mut Keys) -> Result<()> {
     let mut out = Vec::with_capacity(16 * slots.len());
     for (part, slot) in index.parts.iter().zip(slots) {
         encode_value(value(slot).unwrap_or(Raw::Null), &mut out, part.descending, index.collation.as_deref());
+    }
+    if let Some(values) = &mut keys.values {
+        let mut shown = DocWriter::new();
+        for (part, slot) in index.parts.iter().zip(slots) {
+            shown.raw(&part.path, value(slot).unwrap_or(Raw::Null));
+        }
+        values.insert(out.clone(), shown.finish());
     }
     keys.keys.insert(out);
     Ok(())

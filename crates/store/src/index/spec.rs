@@ -58,6 +58,7 @@ pub fn parse_spec(spec: RawDoc<'_>, id: IndexId, default: Option<&Arc<Collation>
         partial: None,
         collation: default.cloned(),
         multikey: 0,
+        long_keys: false,
     };
     read_options(&mut index, spec)?;
     index.spec = normal_spec(&index, key, spec);

@@ -4,6 +4,8 @@ use document::key_string::encode_value;
 use document::{DocBuf, Raw};
 
 use super::*;
+use crate::kv::Direction;
+use crate::read::Reader;
 use crate::testing::doc;
 
 fn index(spec: &str) -> Index {
@@ -59,12 +61,63 @@ fn arrays_on_two_paths_are_refused() {
     assert_eq!((error.code(), error.to_string().as_str()), (171, "cannot index parallel arrays [c] [a]"));
 }
 
+/// `{_id: id, a: "xxx…" + tail}`, the text longer than a stored key.
+fn long(id: i32, tail: &str) -> String {
+    format!(r#"{{"_id": {id}, "a": "{}{tail}"}}"#, "x".repeat(70_000))
+}
+
 #[test]
-fn a_key_too_long_for_the_store_is_refused() {
-    let index = index(r#"{"key": {"a": 1}}"#);
-    let keys = index.keys(doc(&format!(r#"{{"a": "{}"}}"#, "x".repeat(70_000))).as_doc()).unwrap();
-    let entry = index.entry(keys.keys.first().unwrap(), RecordId(1));
-    assert_eq!(entry.unwrap_err().code(), 17280);
+fn keys_too_long_for_the_store_are_found_told_apart_and_removed() {
+    for spec in [r#"{"key": {"a": 1}}"#, r#"{"key": {"a": -1}, "unique": true}"#, r#"{"key": {"b": 1, "a": 1}}"#] {
+        let fixture = crate::testing::memory();
+        fixture.create_index(spec).unwrap();
+        for (id, tail) in [(1, "b"), (2, "a"), (3, "c")] {
+            fixture.insert(&long(id, tail)).unwrap();
+        }
+        fixture.insert(r#"{"_id": 4, "a": "y"}"#).unwrap();
+        fixture.insert(r#"{"_id": 5, "a": "w"}"#).unwrap();
+        fixture.check_indexes();
+        if spec.contains("unique") {
+            assert_eq!(fixture.insert(&long(6, "a")).unwrap_err().code(), 11000);
+        }
+        let snapshot = fixture.store.snapshot().unwrap();
+        let x = "x".repeat(70_000);
+        for (filter, ids) in [
+            (format!(r#"{{"a": "{x}a", "b": null}}"#), vec![2]),
+            (format!(r#"{{"a": {{"$gte": "{x}b"}}, "b": null}}"#), vec![1, 3, 4]),
+            (format!(r#"{{"a": {{"$lt": "{x}b"}}, "b": null}}"#), vec![2, 5]),
+            (r#"{"a": {"$gt": "w"}, "b": null}"#.to_owned(), vec![1, 2, 3, 4]),
+        ] {
+            let (found, index) = crate::testing::find(&snapshot, &crate::testing::matcher(&filter));
+            let mut found: Vec<_> = found.iter().map(|doc| doc.get("_id").unwrap().as_whole().unwrap()).collect();
+            found.sort_unstable();
+            assert!(index.is_some(), "{spec}");
+            assert_eq!(found, ids, "{spec}");
+        }
+        drop(snapshot);
+        fixture
+            .write(|txn| {
+                let orders = txn.collection(&crate::testing::orders()).unwrap();
+                let rows: Vec<_> = txn.scan(orders.id, Direction::Forward).collect::<Result<_>>()?;
+                rows.iter().try_for_each(|row| txn.delete(orders.id, row.record, &row.document))
+            })
+            .unwrap();
+        fixture.check_indexes();
+    }
+}
+
+#[test]
+fn an_id_may_be_longer_than_a_stored_key() {
+    let fixture = crate::testing::memory();
+    let of = |id: &str| format!(r#"{{"_id": "{}{id}"}}"#, "x".repeat(70_000));
+    fixture.insert(&of("a")).unwrap();
+    fixture.insert(&of("b")).unwrap();
+    assert_eq!(fixture.insert(&of("a")).unwrap_err().code(), 11000);
+    let snapshot = fixture.store.snapshot().unwrap();
+    let orders = snapshot.catalog().collection(&crate::testing::orders()).unwrap();
+    let wanted = doc(&of("b"));
+    assert_eq!(snapshot.get(orders.id, wanted.get("_id").unwrap()).unwrap().unwrap().document, wanted);
+    assert!(orders.indexes[0].long_keys, "and a sort by _id does not trust the index");
 }
 
 #[test]

@@ -8,10 +8,10 @@ use document::matcher::{Condition, Predicate};
 use document::{Context, Raw, compare_raw};
 
 use super::bounds::{Conjuncts, Interval, allowed, ignores_collation, implies_present, intersect};
-use super::{Access, Hint, IndexScan, Plan, Query};
+use super::{Access, Hint, IndexScan, KeyBounds, Plan, Query};
 use crate::catalog::Collection;
 use crate::error::{Error, Result};
-use crate::index::{Index, Partial};
+use crate::index::{Index, Partial, widen};
 use crate::kv::{Direction, KeyRange};
 
 /// Ranges that the points of several parts may multiply to; later parts stay unbounded beyond it.
@@ -31,12 +31,19 @@ pub fn plan(collection: &Collection, query: &Query<'_>) -> Result<Plan> {
     }
     let unsorted = query.sort.is_none_or(|sort| sort.is_empty());
     let scan_all = || make(Access::Collection(Direction::Forward), unsorted, query.matcher.is_trivial());
+    if !query.bounds.is_empty() && matches!(query.hint, None | Some(Hint::Natural(_))) {
+        let message = "When using min()/max() a hint of which index to use must be provided";
+        return Err(Error::request(51173, message));
+    }
     match query.hint {
         Some(Hint::Natural(direction)) => {
             return Ok(make(Access::Collection(*direction), unsorted, query.matcher.is_trivial()));
         }
         Some(hint) => {
             let index = hinted(collection, hint)?;
+            if !query.bounds.is_empty() {
+                return super::bounded::plan(collection, index, &conjuncts, query);
+            }
             let candidate = candidate(index, &conjuncts, query, true);
             return Ok(candidate.map_or_else(scan_all, |found| found.into_plan(collection, unsorted)));
         }
@@ -101,7 +108,9 @@ fn candidate(index: &Arc<Index>, conjuncts: &Conjuncts<'_>, query: &Query<'_>, h
     if !bounded && order.is_none() && !hinted {
         return None;
     }
-    let (ranges, used) = ranges(index, &parts);
+    let (mut ranges, used) = ranges(index, &parts);
+    // All of them, not only the first that is.
+    let widened = ranges.iter_mut().map(widen).filter(|widened| *widened).count() > 0;
     let direction = order.unwrap_or(Direction::Forward);
     let points = parts.iter().take_while(|part| part.is_single_point()).count();
     let lists = parts.iter().take(used).skip(points).filter(|part| part.bounded).count();
@@ -112,6 +121,7 @@ fn candidate(index: &Arc<Index>, conjuncts: &Conjuncts<'_>, query: &Query<'_>, h
     let consumed: usize = parts.iter().take(used).map(|part| part.consumed).sum();
     let exact = !conjuncts.more
         && !index.is_multikey()
+        && !widened
         && consumed == conjuncts.fields.len()
         && parts.iter().take(used).all(|part| part.exact);
     let by_id = index.is_id() && whole_unique;
@@ -124,7 +134,7 @@ fn candidate(index: &Arc<Index>, conjuncts: &Conjuncts<'_>, query: &Query<'_>, h
 }
 
 /// The bounds of one part of an index.
-struct PartBounds {
+pub(super) struct PartBounds {
     intervals: Vec<Interval>,
     bounded: bool,
     exact: bool,
@@ -133,6 +143,10 @@ struct PartBounds {
 }
 
 impl PartBounds {
+    pub fn all() -> Self {
+        PartBounds { intervals: vec![Interval::all()], bounded: false, exact: true, consumed: 0 }
+    }
+
     fn is_single_point(&self) -> bool {
         matches!(&self.intervals[..], [only] if only.point)
     }
@@ -149,7 +163,7 @@ fn part_bounds(index: &Index, conjuncts: &Conjuncts<'_>, same_collation: bool) -
     let mut out = Vec::with_capacity(index.parts.len());
     for (i, part) in index.parts.iter().enumerate() {
         let multikey = index.multikey & 1 << i.min(63) != 0;
-        let mut bounds = PartBounds { intervals: vec![Interval::all()], bounded: false, exact: true, consumed: 0 };
+        let mut bounds = PartBounds::all();
         let collation = index.collation.as_deref();
         if !(multikey && array_bounded) {
             for conjunct in conjuncts.fields.iter().filter(|conjunct| *conjunct.path == *part.path) {
@@ -203,8 +217,8 @@ fn range(prefix: &[u8], interval: &Interval, descending: bool) -> Option<KeyRang
 }
 
 /// The direction in which a scan gives the order that the query asks for.
-fn provided_order(index: &Index, parts: &[PartBounds], query: &Query<'_>) -> Option<Direction> {
-    let sort = query.sort.filter(|sort| !sort.is_empty())?;
+pub(super) fn provided_order(index: &Index, parts: &[PartBounds], query: &Query<'_>) -> Option<Direction> {
+    let sort = query.sort.filter(|sort| !sort.is_empty() && !index.long_keys)?;
     let mut fields = sort.fields().iter().peekable();
     let mut direction = None;
     for (i, (part, bounds)) in index.parts.iter().zip(parts).enumerate() {
@@ -295,7 +309,7 @@ fn best_for_branch(
 ) -> Option<IndexScan> {
     let conjuncts = Conjuncts::of(branch);
     let everything = document::matcher::Matcher::parse(document::RawDoc::EMPTY, &Context::default()).ok()?;
-    let query = Query { matcher: &everything, sort: None, hint: None, collation };
+    let query = Query { matcher: &everything, sort: None, hint: None, collation, bounds: KeyBounds::default() };
     let candidates = collection.indexes.iter().filter(|index| !index.hidden);
     candidates
         .filter_map(|index| candidate(index, &conjuncts, &query, false))

@@ -116,7 +116,13 @@ fn an_index_that_promises_an_order_gives_it() {
             for filter in ["{}", r#"{"c": 1}"#, r#"{"a": {"$gte": 1}}"#, r#"{"c": {"$in": [0, 2]}}"#] {
                 let sort = SortPattern::parse(doc(sort).as_doc(), &Context::default()).unwrap();
                 let filter = matcher(filter);
-                let query = Query { matcher: &filter, sort: Some(&sort), hint: None, collation: None };
+                let query = Query {
+                    matcher: &filter,
+                    sort: Some(&sort),
+                    hint: None,
+                    collation: None,
+                    bounds: KeyBounds::default(),
+                };
                 let plan = plan(collection, &query).unwrap();
                 if plan.sorted {
                     promised += 1;
@@ -136,7 +142,8 @@ fn check_plan(specs: &[&str], documents: &[&str], filter: &str, expected: &str) 
     documents.iter().for_each(|document| fixture.insert(document).unwrap());
     let snapshot = fixture.store.snapshot().unwrap();
     let collection = snapshot.catalog().collection(&orders()).unwrap();
-    let query = Query { matcher: &matcher(filter), sort: None, hint: None, collation: None };
+    let query =
+        Query { matcher: &matcher(filter), sort: None, hint: None, collation: None, bounds: KeyBounds::default() };
     let explained: DocBuf = plan(collection, &query).unwrap().explain(doc(filter).as_doc()).into();
     assert!(crate::render::document(explained.as_doc()).contains(expected), "{explained:?}\nlacks {expected}");
 }
@@ -177,7 +184,8 @@ fn a_hint_is_followed_or_refused() {
     let collection = snapshot.catalog().collection(&orders()).unwrap();
     let filter = matcher(r#"{"a": 1}"#);
     let with = |hint: Hint| {
-        let query = Query { matcher: &filter, sort: None, hint: Some(&hint), collation: None };
+        let query =
+            Query { matcher: &filter, sort: None, hint: Some(&hint), collation: None, bounds: KeyBounds::default() };
         plan(collection, &query).map(|plan| plan.index_name().map(str::to_owned))
     };
     assert_eq!(with(Hint::Name("b_1".to_owned())).unwrap().as_deref(), Some("b_1"));

@@ -21,6 +21,8 @@ pub enum Change {
     Update { description: DocBuf },
     /// By a whole new document.
     Replace,
+    /// The same; watchers see its fields in this order.
+    ReplaceShowing(DocBuf),
 }
 
 impl WriteTxn {
@@ -85,6 +87,7 @@ impl WriteTxn {
         let operation = match change {
             Change::Update { description } => Operation::Update { key, description, document: after, before },
             Change::Replace => Operation::Replace { key, document: after, before },
+            Change::ReplaceShowing(document) => Operation::Replace { key, document, before },
         };
         self.log(&collection, operation);
         Ok(())

@@ -39,18 +39,7 @@ impl WriteTxn {
     pub fn create_indexes(&mut self, id: CollectionId, specs: &[DocBuf]) -> Result<IndexCounts> {
         let mut collection = self.indexable(id)?;
         let before = collection.indexes.len();
-        let mut wanted: Vec<Index> = Vec::new();
-        for spec in specs {
-            let index = parse_spec(spec.as_doc(), IndexId(self.shared.allocate_id()), collection.collation.as_ref())?;
-            let existing = collection.indexes.iter().map(|index| &**index).chain(&wanted);
-            if !exists(existing, &index)? {
-                wanted.push(index);
-            }
-        }
-        if before + wanted.len() > MAX_INDEXES {
-            let message = format!("add index fails, too many indexes for {}", collection.namespace);
-            return Err(Error::request(67, message));
-        }
+        let wanted = self.wanted_indexes(&collection, specs)?;
         let empty = self.scan(id, Direction::Forward).next().is_none();
         let mut created = Vec::new();
         for mut index in wanted {
@@ -72,7 +61,24 @@ impl WriteTxn {
         Ok(IndexCounts { before, after })
     }
 
-    fn indexable(&self, id: CollectionId) -> Result<Collection> {
+    /// The indexes that the specifications ask for and that are not there.
+    pub(super) fn wanted_indexes(&self, collection: &Collection, specs: &[DocBuf]) -> Result<Vec<Index>> {
+        let mut wanted: Vec<Index> = Vec::new();
+        for spec in specs {
+            let index = parse_spec(spec.as_doc(), IndexId(self.shared.allocate_id()), collection.collation.as_ref())?;
+            let existing = collection.indexes.iter().map(|index| &**index).chain(&wanted);
+            if !exists(existing, &index)? {
+                wanted.push(index);
+            }
+        }
+        if collection.all_indexes().count() + wanted.len() > MAX_INDEXES {
+            let message = format!("add index fails, too many indexes for {}", collection.namespace);
+            return Err(Error::request(67, message));
+        }
+        Ok(wanted)
+    }
+
+    pub(super) fn indexable(&self, id: CollectionId) -> Result<Collection> {
         let collection = if self.is_statement() {
             // Within a transaction only a collection that it created itself gets indexes.
             let collection = self.catalog.need(id)?;
@@ -97,9 +103,17 @@ impl WriteTxn {
         let mut collection = Collection::clone(&*self.changeable(id)?);
         collection.id_index()?;
         let before = collection.indexes.len();
-        let names = match which {
+        let aborted = match which {
+            DropIndexes::All => self.abandon_builds(&mut collection, |_| true),
+            DropIndexes::Names(names) => self.abandon_builds(&mut collection, |index| names.contains(&index.name)),
+            DropIndexes::Key(key) => {
+                self.abandon_builds(&mut collection, |index| same_document(index.key_pattern(), key.as_doc()))
+            }
+        };
+        let names: Vec<String> = match which {
             DropIndexes::All => collection.indexes.iter().skip(1).map(|index| index.name.clone()).collect(),
-            DropIndexes::Names(names) => names.clone(),
+            DropIndexes::Names(names) => names.iter().filter(|name| !aborted.contains(name)).cloned().collect(),
+            DropIndexes::Key(_) if !aborted.is_empty() => Vec::new(),
             DropIndexes::Key(key) => vec![name_of_key(&collection, key.as_doc())?],
         };
         for name in &names {
@@ -114,7 +128,7 @@ impl WriteTxn {
             let description = describe(std::slice::from_ref(&index.spec));
             self.log(&collection, Operation::DropIndexes { description });
         }
-        if !names.is_empty() {
+        if !names.is_empty() || !aborted.is_empty() {
             self.put_collection(Arc::new(collection));
         }
         Ok(before)
@@ -122,7 +136,7 @@ impl WriteTxn {
 }
 
 /// `{indexes: [spec, …]}`.
-fn describe(specs: &[DocBuf]) -> DocBuf {
+pub(super) fn describe(specs: &[DocBuf]) -> DocBuf {
     let mut out = DocWriter::new();
     out.begin_array("indexes");
     for (i, spec) in specs.iter().enumerate() {

@@ -7,9 +7,9 @@ use document::key_string::encode_value;
 use document::{DocBuf, DocWriter, Raw, RawDoc};
 
 use super::WriteTxn;
-use crate::catalog::{Collection, RecordId};
+use crate::catalog::{Collection, IndexId, RecordId};
 use crate::error::{DuplicateKey, Error, Result};
-use crate::index::{Index, Keys};
+use crate::index::{Index, Keys, is_long};
 use crate::kv::Space;
 use crate::read::Reader;
 
@@ -18,8 +18,17 @@ use crate::read::Reader;
 pub(super) struct IndexChange {
     pub(super) put: Vec<(Bytes, Bytes)>,
     pub(super) remove: Vec<Bytes>,
-    /// Indexes that met an array on a part that had none so far.
-    multikey: Vec<(usize, u64)>,
+    /// What indexes met for the first time: arrays on parts, long keys.
+    marks: Vec<(IndexId, u64, bool)>,
+}
+
+impl IndexChange {
+    pub(super) fn mark(&mut self, index: &Index, keys: &Keys) {
+        let long_keys = keys.has_long();
+        if keys.multikey & !index.multikey != 0 || (long_keys && !index.long_keys) {
+            self.marks.push((index.id, keys.multikey, long_keys));
+        }
+    }
 }
 
 impl WriteTxn {
@@ -33,7 +42,7 @@ impl WriteTxn {
         after: Option<&DocBuf>,
     ) -> Result<IndexChange> {
         let mut change = IndexChange::default();
-        for (i, index) in collection.indexes.iter().enumerate() {
+        for index in &collection.indexes {
             if index.is_id() {
                 // `_id` never changes, so a replacement leaves its entry alone.
                 if before.is_some() != after.is_some() {
@@ -43,19 +52,20 @@ impl WriteTxn {
             }
             let old = keys_of(index, before)?;
             let new = keys_of(index, after)?;
-            if new.multikey & !index.multikey != 0 {
-                change.multikey.push((i, new.multikey));
-            }
+            change.mark(index, &new);
             for gone in old.keys.difference(&new.keys) {
-                let (key, _) = index.entry(gone, record)?;
+                let (key, _) = index.entry(gone, record);
                 self.claim_unique(collection, index, &key)?;
                 change.remove.push(key);
             }
             for added in new.keys.difference(&old.keys) {
-                let (key, value) = index.entry(added, record)?;
+                let (key, value) = index.entry(added, record);
                 self.check_unique(collection, index, &key, record, after)?;
                 change.put.push((key, value));
             }
+        }
+        for building in &collection.building {
+            self.plan_building(collection.id, building, record, (before, after), &mut change)?;
         }
         Ok(change)
     }
@@ -71,7 +81,10 @@ impl WriteTxn {
         let id = before.or(after).and_then(|doc| doc.get("_id")).unwrap_or(Raw::Null);
         let mut bytes = Vec::with_capacity(20);
         encode_value(id, &mut bytes, false, index.collation.as_deref());
-        let (key, value) = index.entry(&bytes, record)?;
+        if after.is_some() && is_long(&bytes) && !index.long_keys {
+            change.marks.push((index.id, 0, true));
+        }
+        let (key, value) = index.entry(&bytes, record);
         if after.is_some() {
             self.check_unique(collection, index, &key, record, after)?;
             change.put.push((key, value));
@@ -105,17 +118,17 @@ impl WriteTxn {
         }
     }
 
-    pub(super) fn apply_entries(&mut self, collection: &Arc<Collection>, change: IndexChange) {
+    pub(super) fn apply_entries(&mut self, collection: &Collection, change: IndexChange) {
         for key in change.remove {
             self.overlay.remove(Space::Indexes, key);
         }
         for (key, value) in change.put {
             self.overlay.put(Space::Indexes, key, value);
         }
-        if !change.multikey.is_empty() {
-            let mut collection = Collection::clone(collection);
-            for (i, parts) in change.multikey {
-                Arc::make_mut(&mut collection.indexes[i]).multikey |= parts;
+        if !change.marks.is_empty() {
+            let mut collection = collection.clone();
+            for (index, multikey, long_keys) in change.marks {
+                collection.mark(index, multikey, long_keys);
             }
             self.put_collection(Arc::new(collection));
         }
@@ -124,13 +137,14 @@ impl WriteTxn {
     /// Enters every document of the collection into a new index.
     pub(super) fn build(&mut self, collection: &Collection, index: &mut Index) -> Result<()> {
         let mut entries = Vec::new();
-        let mut multikey = 0;
+        let (mut multikey, mut long_keys) = (0, false);
         for row in self.scan(collection.id, crate::kv::Direction::Forward) {
             let row = row?;
             let keys = index.keys(row.document.as_doc())?;
             multikey |= keys.multikey;
+            long_keys |= keys.has_long();
             for key in &keys.keys {
-                entries.push((index.entry(key, row.record)?, row.record));
+                entries.push((index.entry(key, row.record), row.record));
             }
         }
         for ((key, value), record) in entries {
@@ -144,6 +158,7 @@ impl WriteTxn {
             self.overlay.put(Space::Indexes, key, value);
         }
         index.multikey = multikey;
+        index.long_keys = long_keys;
         Ok(())
     }
 }
@@ -152,7 +167,7 @@ fn keys_of(index: &Index, document: Option<&DocBuf>) -> Result<Keys> {
     document.map_or_else(|| Ok(Keys::default()), |document| index.keys(document.as_doc()))
 }
 
-fn duplicate(collection: &Collection, index: &Index, document: Option<&DocBuf>) -> Error {
+pub(super) fn duplicate(collection: &Collection, index: &Index, document: Option<&DocBuf>) -> Error {
     let mut key_value = DocWriter::new();
     for part in &index.parts {
         let document = document.map_or(RawDoc::EMPTY, DocBuf::as_doc);

@@ -197,6 +197,7 @@ impl WriteTxn {
         for index in &collection.indexes {
             self.discard(Space::Indexes, index.id.0);
         }
+        self.abandon_builds(&mut Collection::clone(collection), |_| true);
     }
 
     pub(super) fn discard(&mut self, space: Space, id: u32) {

@@ -120,10 +120,12 @@ fn empty_timestamps_at_the_top_become_the_current_time() {
 fn a_replacement_is_no_change_only_if_it_is_what_is_stored() {
     let outcome =
         |update: &str| parse(update, "[]", &context()).unwrap().apply(&doc(r#"{"_id": 1, "a": 1}"#), None).unwrap();
-    let replaced = |text: &str| Outcome::Replaced { document: doc(text) };
+    let replaced = |text: &str| Outcome::Replaced { document: doc(text), sent: None };
     assert_eq!(outcome(r#"{"_id": 1, "a": 1}"#), Outcome::Unchanged);
     assert_eq!(outcome(r#"{"a": 1}"#), replaced(r#"{"_id": 1, "a": 1}"#));
-    assert_eq!(outcome(r#"{"a": 1, "_id": 1}"#), replaced(r#"{"_id": 1, "a": 1}"#));
+    let sent = Some(doc(r#"{"a": 1, "_id": 1}"#));
+    let shown = Outcome::Replaced { document: doc(r#"{"_id": 1, "a": 1}"#), sent };
+    assert_eq!(outcome(r#"{"a": 1, "_id": 1}"#), shown, "stored with _id first, reported as it came");
     assert_eq!(outcome("{}"), replaced(r#"{"_id": 1}"#));
     assert_eq!(outcome(r#"{"b": {"$x": 1}}"#), replaced(r#"{"_id": 1, "b": {"$x": 1}}"#));
 }

@@ -8,6 +8,7 @@ use store::{Catalog, Collection, Namespace};
 use super::super::access::Query;
 use super::super::context::Evaluation;
 use super::super::requests::{DeleteStatement, Modification, UpdateStatement, Write, WriteBatch};
+use super::super::search::Searches;
 use super::super::validator::Validator;
 use super::Retry;
 use crate::{Error, Headwater, Result};
@@ -23,6 +24,7 @@ pub(crate) struct PreparedBatch {
     /// For `Timestamp(0, 0)`, which stands for the time of the write.
     pub now: ClusterTime,
     pub context: Context,
+    pub searches: Searches,
 }
 
 pub(crate) struct Prepared {
@@ -53,11 +55,20 @@ pub(crate) struct PreparedUpdate {
 }
 
 impl Prepared {
-    /// The filter of a statement that may concern many documents.
+    /// The filter of a statement that may concern many documents, and whether it upserts.
     pub fn multi(&self) -> Option<(&Query, bool)> {
         match &self.write {
-            PreparedWrite::Update(update) if update.targets.multi => Some((&update.targets.query, true)),
+            PreparedWrite::Update(update) if update.targets.multi => Some((&update.targets.query, update.upsert)),
             PreparedWrite::Delete(targets) if targets.multi => Some((&targets.query, false)),
+            _ => None,
+        }
+    }
+
+    /// The filter of a statement that concerns one document at most.
+    pub fn single(&self) -> Option<&Query> {
+        match &self.write {
+            PreparedWrite::Update(update) if !update.targets.multi => Some(&update.targets.query),
+            PreparedWrite::Delete(targets) if !targets.multi => Some(&targets.query),
             _ => None,
         }
     }
@@ -107,6 +118,7 @@ impl Headwater {
             recalled: Default::default(),
             now,
             context,
+            searches: Searches::default(),
         })
     }
 }

@@ -8,6 +8,7 @@ use store::{Change, Collection, Reader, RecordId, Stored, WriteTxn};
 
 use super::super::access::Found;
 use super::super::requests::Written;
+use super::super::search::Search;
 use super::prepare::{PreparedBatch, PreparedUpdate, PreparedWrite, Targets, validator};
 use crate::{Error, Namespace, Result};
 
@@ -36,8 +37,8 @@ pub(crate) fn insertable(txn: &mut WriteTxn, namespace: &Namespace) -> Result<Ta
     Ok(Target { collection: txn.ensure_collection(namespace)? })
 }
 
-/// Runs statement `index`.
-pub(super) fn run(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize) -> Result<Written> {
+/// Runs statement `index`. `None`: its document has to be searched outside of the committer first.
+pub(super) fn run(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize) -> Result<Option<Written>> {
     let statement = &batch.statements[index];
     let namespace = &batch.namespaces[statement.namespace];
     match &statement.write {
@@ -45,10 +46,10 @@ pub(super) fn run(txn: &mut WriteTxn, batch: &PreparedBatch, index: usize) -> Re
         PreparedWrite::Insert(document) => {
             let target = insertable(txn, namespace)?;
             insert_new(txn, &target, document.clone(), batch)?;
-            Ok(Written { n: 1, ..Written::default() })
+            Ok(Some(Written { n: 1, ..Written::default() }))
         }
-        PreparedWrite::Update(update) => run_update(txn, namespace, update, batch),
-        PreparedWrite::Delete(targets) => run_delete(txn, namespace, targets),
+        PreparedWrite::Update(update) => run_update(txn, namespace, update, (batch, index)),
+        PreparedWrite::Delete(targets) => run_delete(txn, namespace, targets, (batch, index)),
     }
 }
 
@@ -72,7 +73,10 @@ pub(super) fn run_places(
                 let changed = apply_update(txn, &target, update, &found, batch.bypass_validation)?.is_some();
                 total.modified += u64::from(changed);
             }
-            _ => txn.delete(target.collection.id, record, &found.stored.document)?,
+            _ => {
+                refuse_capped(&target.collection)?;
+                txn.delete(target.collection.id, record, &found.stored.document)?;
+            }
         }
     }
     Ok(total)
@@ -97,25 +101,35 @@ fn run_update(
     txn: &mut WriteTxn,
     namespace: &Namespace,
     update: &PreparedUpdate,
-    batch: &PreparedBatch,
-) -> Result<Written> {
+    (batch, index): (&PreparedBatch, usize),
+) -> Result<Option<Written>> {
     if let Some(target) = target_of(txn, namespace)? {
         if update.targets.multi {
-            let places = update.targets.query.places(txn, &target.collection)?;
+            let places = match batch.searches.confirms_absence(txn, index, &target.collection) {
+                true => Vec::new(),
+                false => update.targets.query.places(txn, &target.collection)?,
+            };
             if !places.is_empty() {
-                return update_places(txn, &target, update, &places, batch.bypass_validation);
+                return update_places(txn, &target, update, &places, batch.bypass_validation).map(Some);
             }
-        } else if let Some(found) = update.targets.query.first(txn, &target.collection)? {
-            let changed = apply_update(txn, &target, update, &found, batch.bypass_validation)?.is_some();
-            return Ok(Written { n: 1, modified: u64::from(changed), upserted: None });
+        } else {
+            let query = &update.targets.query;
+            match batch.searches.find(txn, index, query, &target.collection, update.upsert)? {
+                Search::Found(found) => {
+                    let changed = apply_update(txn, &target, update, &found, batch.bypass_validation)?.is_some();
+                    return Ok(Some(Written { n: 1, modified: u64::from(changed), upserted: None }));
+                }
+                Search::Nothing => {}
+                Search::Unfinished => return Ok(None),
+            }
         }
     }
     if !update.upsert {
-        return Ok(Written::default());
+        return Ok(Some(Written::default()));
     }
     let document = insert_upsert(txn, namespace, update, batch)?;
     let id = document.get("_id").map(document::Raw::to_value);
-    Ok(Written { n: 1, modified: 0, upserted: id })
+    Ok(Some(Written { n: 1, modified: 0, upserted: id }))
 }
 
 fn update_places(
@@ -164,7 +178,8 @@ pub(crate) fn apply_update(
     let (after, change) = match update.update.apply(before, found.details.array_index)? {
         Outcome::Unchanged => return Ok(None),
         Outcome::Updated { document, description } => (document, Change::Update { description: description.to_buf() }),
-        Outcome::Replaced { document } => (document, Change::Replace),
+        Outcome::Replaced { document, sent: None } => (document, Change::Replace),
+        Outcome::Replaced { document, sent: Some(sent) } => (document, Change::ReplaceShowing(sent)),
     };
     if !bypass_validation && let Some(validator) = validator(&target.collection, &update.context)? {
         validator.check(after.as_doc(), Some(before.as_doc()))?;
@@ -173,15 +188,24 @@ pub(crate) fn apply_update(
     Ok(Some(after))
 }
 
-fn run_delete(txn: &mut WriteTxn, namespace: &Namespace, targets: &Targets) -> Result<Written> {
-    let Some(target) = target_of(txn, namespace)? else { return Ok(Written::default()) };
+fn run_delete(
+    txn: &mut WriteTxn,
+    namespace: &Namespace,
+    targets: &Targets,
+    (batch, index): (&PreparedBatch, usize),
+) -> Result<Option<Written>> {
+    let Some(target) = target_of(txn, namespace)? else { return Ok(Some(Written::default())) };
     if target.collection.capped.is_some() && !targets.multi {
         refuse_capped(&target.collection)?;
     }
     let found = if targets.multi {
         targets.query.places(txn, &target.collection)?
     } else {
-        targets.query.first(txn, &target.collection)?.map(|found| found.stored.record).into_iter().collect()
+        match batch.searches.find(txn, index, &targets.query, &target.collection, false)? {
+            Search::Found(found) => vec![found.stored.record],
+            Search::Nothing => Vec::new(),
+            Search::Unfinished => return Ok(None),
+        }
     };
     if !found.is_empty() {
         refuse_capped(&target.collection)?;
@@ -192,7 +216,7 @@ fn run_delete(txn: &mut WriteTxn, namespace: &Namespace, targets: &Targets) -> R
         txn.delete(target.collection.id, record, &document)?;
         n += 1;
     }
-    Ok(Written { n, ..Written::default() })
+    Ok(Some(Written { n, ..Written::default() }))
 }
 
 /// Documents of a capped collection leave by age only.

@@ -25,6 +25,8 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Found {
         "pg_tables" => objects.tables().map(|table| listed(table, "tablename", "tableowner", objects)).collect(),
         "pg_matviews" => objects.views().map(|view| materialized_view(view, objects)).collect(),
         "pg_indexes" => objects.tables().map(listed_index).collect(),
+        "pg_definitions" => definitions(objects),
+        "pg_opclass" => operator_classes(),
         "pg_tablespace" => tablespaces(),
         "pg_collation" => collations(),
         "pg_language" => languages(),
@@ -156,7 +158,7 @@ fn all_types() -> Found {
                 ("typsubscript", int(0)),
                 ("typelem", int(element)),
                 ("typarray", int(array)),
-                ("typinput", int(0)),
+                ("typinput", int(if category == "A" { 750 } else { 0 })),
                 ("typoutput", int(0)),
                 ("typreceive", int(0)),
                 ("typsend", int(0)),
@@ -269,6 +271,8 @@ fn index(table: &Object) -> Vec<(&'static str, Datum)> {
         ("indislive", yes()),
         ("indisreplident", no()),
         ("indkey", Datum::Array([int(1)].into())),
+        ("indcollation", Datum::Array([int(0)].into())),
+        ("indclass", Datum::Array([int(JSONB_OPS)].into())),
         ("indoption", Datum::Array([int(0)].into())),
     ]
 }
@@ -325,11 +329,45 @@ fn listed_index(table: &Object) -> Vec<(&'static str, Datum)> {
         ("schemaname", text("public")),
         ("tablename", text(&table.name)),
         ("indexname", text(index_name(table))),
-        (
-            "indexdef",
-            text(format!("CREATE UNIQUE INDEX {} ON public.{} USING btree (_id)", index_name(table), table.name)),
-        ),
+        ("indexdef", text(index_definition(table))),
     ]
+}
+
+/// Views, indexes and constraints as `pg_get_viewdef` and its kin print them.
+fn definitions(objects: &Objects) -> Found {
+    let found = |oid: i64, definition: String| {
+        vec![("defoid", int(oid)), ("deftext", text(definition)), ("defcolumn", text("_id"))]
+    };
+    let mut all: Found = objects
+        .views()
+        .filter_map(|view| Some(found(view.oid, view.query.as_ref().map(|query| format!(" {query};"))?)))
+        .collect();
+    for table in objects.tables() {
+        all.push(found(index_oid(table), index_definition(table)));
+        all.push(found(constraint_oid(table), "PRIMARY KEY (_id)".to_owned()));
+    }
+    all
+}
+
+fn index_definition(table: &Object) -> String {
+    format!("CREATE UNIQUE INDEX {} ON public.{} USING btree (_id)", index_name(table), table.name)
+}
+
+/// The one that indexes name.
+const JSONB_OPS: i64 = 4033;
+
+fn operator_classes() -> Found {
+    vec![vec![
+        ("oid", int(JSONB_OPS)),
+        ("opcmethod", int(403)),
+        ("opcname", text("jsonb_ops")),
+        ("opcnamespace", int(PG_CATALOG)),
+        ("opcowner", int(OWNER)),
+        ("opcfamily", int(4033)),
+        ("opcintype", int(3802)),
+        ("opcdefault", yes()),
+        ("opckeytype", int(0)),
+    ]]
 }
 
 fn tablespaces() -> Found {

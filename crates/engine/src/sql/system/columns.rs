@@ -104,6 +104,8 @@ pub(super) const SPECS: &[(&str, &str, &str)] = &[
     ),
     ("pg_catalog", "pg_foreign_table", "ftrelid oid, ftserver oid, ftoptions text[]"),
     ("pg_catalog", "pg_group", "groname name, grosysid oid, grolist oid[]"),
+    // Not PostgreSQL's: what pg_get_viewdef and its kin read.
+    ("pg_catalog", "pg_definitions", "defoid oid, deftext text, defcolumn text"),
     (
         "pg_catalog",
         "pg_index",

@@ -4,6 +4,7 @@
 //!   columns.rs    names and columns of PostgreSQL's catalogue, most of it empty here
 //!   objects.rs    what stands in the catalogue: collections and views, with stable numbers
 //!   catalogue.rs  rows of pg_catalog        information.rs  rows of information_schema
+//!   deliveries.rs what sinks left behind: letters, logs, positions
 //!   tables.rs     change_streams, views, collections, sources of truth about ourselves
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod catalogue;
 mod columns;
+mod deliveries;
 mod information;
 mod objects;
 mod tables;
@@ -21,6 +23,8 @@ use std::sync::LazyLock;
 
 use ::sql::{Datum, Field, Relation, Row, Source, SqlError, Type};
 use views::SystemTables;
+
+pub(super) use deliveries::letter_rows;
 
 use super::session::Identity;
 use crate::Headwater;
@@ -104,8 +108,15 @@ impl SystemTables for SystemCatalog {
         Some(Relation { source, columns, open: None, key: Vec::new() })
     }
 
+    fn number(&self, db: &str, name: &str) -> Option<i64> {
+        objects::Objects::of(&self.engine, &self.identity, db).number(name)
+    }
+
     fn rows(&self, db: &str, schema: &str, name: &str) -> Result<Vec<Row>, SqlError> {
         if schema == "headwater" {
+            if let Some(rows) = deliveries::whole_rows(&self.engine, name)? {
+                return Ok(rows);
+            }
             let columns = tables::columns(name).ok_or_else(|| views::build::missing("relation", name))?;
             return Ok(Self::rows_of(&columns, tables::rows(&self.engine, name)?));
         }

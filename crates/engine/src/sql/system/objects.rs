@@ -89,6 +89,17 @@ impl Objects {
         Objects { database: db.to_owned(), user: identity.user.clone(), databases, relations, settings }
     }
 
+    /// A relation's number by its name as SQL spells it.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        let name = name.trim();
+        let name = name.strip_prefix("public.").unwrap_or(name);
+        let folded = match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => name.to_lowercase(),
+        };
+        self.relations.iter().find(|object| object.name == folded).map(|object| object.oid)
+    }
+
     pub fn tables(&self) -> impl Iterator<Item = &Object> {
         self.relations.iter().filter(|object| object.kind == Kind::Table)
     }

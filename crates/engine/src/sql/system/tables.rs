@@ -1,16 +1,15 @@
-//! Our own status as tables: `change_streams`, `views` (also `event_processor_status`), `collections`,
-//! and `change_stream_processing_log`: the newest events that streams took in since the start.
+//! Our own status as tables: `change_streams`, `views`, `collections`; those of sinks are in
+//! `deliveries.rs`.
 
 use ::sql::{Datum, Field, SqlError, Type};
 use views::definition::StreamDefinition;
 use views::runtime::ViewStatus;
 
 use super::super::objects::scope_text;
-use super::super::runtime::Processed;
-use super::{int, text};
+use super::{deliveries, int, text};
 use crate::Headwater;
 
-type Found = Vec<Vec<(&'static str, Datum)>>;
+pub(super) type Found = Vec<Vec<(&'static str, Datum)>>;
 
 /// The columns of a table of ours.
 pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
@@ -29,8 +28,9 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_event_at", Type::Timestamptz),
             ("created_at", Type::Timestamptz),
             ("statement", Type::Text),
+            ("paused", Type::Bool),
         ]),
-        "views" | "event_processor_status" => of(&[
+        "views" => of(&[
             ("database", Type::Text),
             ("view_name", Type::Text),
             ("status", Type::Text),
@@ -44,18 +44,8 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("error", Type::Text),
             ("query", Type::Text),
         ]),
-        "change_stream_processing_log" => of(&[
-            ("database", Type::Text),
-            ("stream_name", Type::Text),
-            ("collection_name", Type::Text),
-            ("event_timestamp", Type::Timestamptz),
-            ("processed_at", Type::Timestamptz),
-            ("processing_duration_ms", Type::Float8),
-            ("processed_successfully", Type::Bool),
-            ("error_message", Type::Text),
-        ]),
         "collections" => of(&[("database", Type::Text), ("collection", Type::Text), ("kind", Type::Text)]),
-        _ => return None,
+        _ => return deliveries::columns(name),
     })
 }
 
@@ -76,9 +66,13 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
             let status = tokio::runtime::Handle::try_current()
                 .map_err(|_| SqlError::internal("status outside of the runtime"))?
                 .block_on(sql.views.status(false))?;
-            Ok(status.iter().map(view_row).collect())
+            Ok(match name {
+                "views" => status.iter().map(view_row).collect(),
+                _ => deliveries::processors(engine, &status),
+            })
         }
-        "change_stream_processing_log" => Ok(sql.processed.lock().iter().map(processed_row).collect()),
+        "change_stream_processing_log" => deliveries::processing_log(engine),
+        "sinks" => Ok(deliveries::sinks(engine)),
         "collections" => {
             let catalog = engine.store().catalog();
             let row = |collection: &store::Collection| {
@@ -94,21 +88,8 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
     }
 }
 
-fn time(ms: i64) -> Datum {
+pub(super) fn time(ms: i64) -> Datum {
     if ms == 0 { Datum::Null } else { Datum::Timestamp(ms.saturating_mul(1000)) }
-}
-
-fn processed_row(event: &Processed) -> Vec<(&'static str, Datum)> {
-    vec![
-        ("database", text(&event.db)),
-        ("stream_name", text(&event.stream)),
-        ("collection_name", text(&event.collection)),
-        ("event_timestamp", Datum::Timestamp(event.event_us)),
-        ("processed_at", Datum::Timestamp(event.processed_us)),
-        ("processing_duration_ms", Datum::Float(event.duration_us as f64 / 1000.0)),
-        ("processed_successfully", Datum::Bool(event.error.is_none())),
-        ("error_message", event.error.as_ref().map_or(Datum::Null, text)),
-    ]
 }
 
 fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec<(&'static str, Datum)> {
@@ -132,6 +113,7 @@ fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec
         ("events", int(events as i64)),
         ("last_event_at", time(last_event_ms)),
         ("created_at", time(stream.created_ms)),
+        ("paused", Datum::Bool(stream.paused_at.is_some())),
         ("statement", text(&stream.statement)),
     ]
 }

@@ -1,0 +1,356 @@
+//! Sinks and handlers at work: one runner each, on threads of their own.
+//!
+//! ```text
+//!   CREATE SINK ─> definition ─┬─> source: log | view ─> outbox        (source.rs, outbox.rs)
+//!                              ├─> target: webhook, table, file, …     (targets.rs, collection.rs)
+//!                              └─> runner: scheduler between the two   (runner.rs)
+//!                                    └─> records (what a restart needs), journal (what people read)
+//! ```
+//!
+//! # Not here
+//! What may start when, retries, dead letters (crate `delivery`); the statements (`sql/sinks.rs`).
+//!
+//! # Invariants
+//! - A position never moves before its effect; both are one commit where the target is this store.
+//! - The log is kept from the position on as long as the sink is defined.
+//!
+//! Read next: `definition.rs`, `runner.rs`, `records.rs`, `journal.rs`, `source.rs`, `outbox.rs`.
+
+pub(crate) mod definition;
+
+mod collection;
+mod handlers;
+mod journal;
+mod outbox;
+mod records;
+mod rows;
+mod runner;
+mod source;
+mod status;
+mod targets;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::sql::{Source, SqlError};
+use base::{Clock, ClusterTime, Uuid};
+use bytes::Bytes;
+use changes::Hub;
+use delivery::{Position, Target};
+use document::{DocBuf, Raw};
+use futures::FutureExt;
+use parking_lot::Mutex;
+use store::{Namespace, Reader as _, Store, WriteTxn};
+use tokio::sync::{mpsc, oneshot};
+use views::names::SessionCatalog;
+use views::runtime::store_error;
+use views::{Definitions, Views};
+
+use crate::sql::NoSystemTables;
+use definition::SinkDefinition;
+use runner::{Command, Surroundings};
+use status::SinkStatus;
+
+pub use handlers::{Change, Failure, HandlerBuilder};
+pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
+pub(crate) use status::SinkReport;
+
+/// Threads that deliveries run on.
+const THREADS: usize = 2;
+/// How long a sink may take to stop before it is left behind.
+const STOP_TIME: Duration = Duration::from_secs(20);
+
+/// All sinks of a database.
+pub(crate) struct Deliveries {
+    around: Surroundings,
+    means: targets::Means,
+    running: Mutex<BTreeMap<(String, String), Running>>,
+    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    /// Pre-images kept for handlers that their program has not started yet, by name.
+    awaited_images: Mutex<BTreeMap<String, Namespace>>,
+}
+
+struct Running {
+    sink: Arc<SinkDefinition>,
+    status: Arc<SinkStatus>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Closed when the runner has ended.
+    ended: crossbeam_channel::Receiver<()>,
+}
+
+/// A sink and how it does.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkSnapshot {
+    pub sink: Arc<SinkDefinition>,
+    pub report: SinkReport,
+}
+
+impl SinkSnapshot {
+    /// How long the oldest unfinished change has been waiting; 0 if there is none.
+    pub fn lag_ms(&self, now_ms: i64) -> i64 {
+        self.report.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0))
+    }
+}
+
+impl Deliveries {
+    /// Starts the sinks that are defined.
+    pub fn open(store: &Store, hub: &Hub, views: &Views, clock: Arc<dyn Clock>, dir: &std::path::Path) -> Self {
+        let means = targets::Means { store: store.clone(), clock, directory: dir.join("sinks").into() };
+        let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone() };
+        let deliveries = Deliveries {
+            around,
+            means,
+            running: Mutex::default(),
+            runtime: Mutex::new(None),
+            awaited_images: Mutex::default(),
+        };
+        if let Err(error) = deliveries.restore() {
+            tracing::error!(%error, "the sinks cannot be read; none is started");
+        }
+        deliveries
+    }
+
+    fn restore(&self) -> Result<(), SqlError> {
+        let snapshot = self.around.store.snapshot().map_err(store_error)?;
+        let definitions = self.around.views.definitions();
+        for record in snapshot.records(records::SPACE, b"d\0") {
+            let (key, value) = record.map_err(store_error)?;
+            let name = String::from_utf8_lossy(&key).replace('\0', ".");
+            if self.await_handler(&value).map_err(store_error)? {
+                continue;
+            }
+            let started = DocBuf::validate(value)
+                .map_err(|_| SqlError::new("XX001", "damaged sink catalogue entry"))
+                .and_then(|stored| SinkDefinition::decode(&stored, |db| self.catalog(db, &definitions)))
+                .and_then(|sink| {
+                    let target = self.target(&sink)?;
+                    self.start(Arc::new(sink), target)
+                });
+            if let Err(error) = started {
+                tracing::error!(name, %error, "a stored sink cannot be started; it is left out");
+            }
+        }
+        Ok(())
+    }
+
+    /// A handler waits for its program to start it: until then its part of the log is kept, and
+    /// its pre-images are. False if this is the definition of a sink.
+    fn await_handler(&self, stored: &Bytes) -> store::Result<bool> {
+        let Ok(stored) = DocBuf::validate(stored.clone()) else { return Ok(false) };
+        let text = |name: &str| stored.get(name).and_then(Raw::as_str);
+        let (Some(""), Some(db), Some(name)) = (text("statement"), text("db"), text("name")) else { return Ok(false) };
+        let Some(Raw::Binary { bytes, .. }) = stored.get("uid") else { return Ok(false) };
+        let Ok(uid) = bytes.try_into().map(Uuid) else { return Ok(false) };
+        let low = records::load(&self.around.store, uid)?.low;
+        self.around.store.pin_log(&runner::pin_name(db, name), Some(ClusterTime(low.time)));
+        let images = stored.get("imagesOf").and_then(Raw::as_array).map(|names| {
+            let mut names = names.values().filter_map(Raw::as_str);
+            Namespace::new(names.next().unwrap_or_default(), names.next().unwrap_or_default())
+        });
+        if let Some(images) = images {
+            self.around.store.set_image_interest(&images, true);
+            self.awaited_images.lock().insert(name.to_owned(), images);
+        }
+        Ok(true)
+    }
+
+    /// A handler starts or goes; what was kept while it was awaited is its own affair now.
+    pub fn want_images(&self, sink: &SinkDefinition, on: bool) {
+        if let Some(wanted) = sink.wanted_images() {
+            self.around.store.set_image_interest(&wanted, on);
+        }
+        if let Some(awaited) = self.awaited_images.lock().remove(&sink.name) {
+            self.around.store.set_image_interest(&awaited, false);
+        }
+    }
+
+    /// Names as stored statements of a database mean them.
+    pub fn catalog(&self, db: &str, definitions: &Arc<Definitions>) -> SessionCatalog {
+        SessionCatalog {
+            database: db.to_owned(),
+            definitions: Arc::clone(definitions),
+            collections: self.around.store.catalog(),
+            system: Arc::new(NoSystemTables),
+            absent_collections: true,
+        }
+    }
+
+    /// The target of a definition, not yet looked at.
+    pub fn target(&self, sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
+        targets::target(sink, &self.means)
+    }
+
+    /// Runs something on the threads of the deliveries.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
+        let mut runtime = self.runtime.lock();
+        if runtime.is_none() {
+            let made = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(THREADS)
+                .thread_name("delivery")
+                .enable_all()
+                .build()
+                .map_err(|error| SqlError::new("58000", format!("cannot start threads for sinks: {error}")))?;
+            *runtime = Some(made);
+        }
+        let runtime = runtime.as_ref().ok_or_else(|| SqlError::internal("no runtime for sinks"))?;
+        Ok(runtime.spawn(work))
+    }
+
+    /// Starts a runner.
+    pub fn start(&self, sink: Arc<SinkDefinition>, target: Arc<dyn Target>) -> Result<(), SqlError> {
+        let low = self.position(&sink)?;
+        if sink.reads_log() {
+            self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), Some(ClusterTime(low.time)));
+        }
+        let status = Arc::new(SinkStatus::new(self.delivered_before(&sink)?));
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (ending, ended) = crossbeam_channel::bounded::<()>(0);
+        let (around, running_sink, running_status) = (self.around.clone(), Arc::clone(&sink), Arc::clone(&status));
+        self.spawn(async move {
+            let name = running_sink.full_name();
+            let status = Arc::clone(&running_status);
+            let run = AssertUnwindSafe(runner::run(running_sink, around, target, running_status, receiver));
+            if run.catch_unwind().await.is_err() {
+                tracing::error!(sink = name, "a sink panicked");
+                status.fail("the sink panicked; the server's log has the details");
+            }
+            drop(ending);
+        })?;
+        let key = (sink.db.clone(), sink.name.clone());
+        self.running.lock().insert(key, Running { sink, status, commands, ended });
+        Ok(())
+    }
+
+    fn position(&self, sink: &SinkDefinition) -> Result<Position, SqlError> {
+        Ok(records::load(&self.around.store, sink.uid).map_err(store_error)?.low)
+    }
+
+    fn delivered_before(&self, sink: &SinkDefinition) -> Result<u64, SqlError> {
+        let snapshot = self.around.store.snapshot().map_err(store_error)?;
+        records::delivered(&snapshot, sink).map_err(store_error)
+    }
+
+    /// Writes a definition with the position that its life begins at, forgetting `earlier` lives.
+    pub async fn save(
+        &self,
+        sink: &SinkDefinition,
+        start: Option<Position>,
+        earlier: Option<Uuid>,
+    ) -> Result<(), SqlError> {
+        let (key, stored) = (records::definition_key(&sink.db, &sink.name), sink.encode());
+        let uid = sink.uid;
+        let write = move |txn: &mut WriteTxn| {
+            if let Some(earlier) = earlier {
+                retire(txn, earlier)?;
+            }
+            txn.put_record(records::SPACE, &key, stored.bytes().clone());
+            if let Some(low) = start {
+                records::write_marks(txn, uid, &delivery::Marks { low, finished: Vec::new() })?;
+            }
+            Ok(())
+        };
+        self.around.store.write(write).await.map(|_| ()).map_err(store_error)
+    }
+
+    /// Forgets a sink, on disk too. It must have been stopped.
+    pub async fn forget(&self, sink: &SinkDefinition) -> Result<(), SqlError> {
+        let gone = sink.clone();
+        let write = move |txn: &mut WriteTxn| {
+            txn.delete_record(records::SPACE, &records::definition_key(&gone.db, &gone.name));
+            records::forget_delivered(txn, &gone);
+            journal::forget_heartbeat(txn, &gone.full_name())?;
+            retire(txn, gone.uid)
+        };
+        self.around.store.write(write).await.map_err(store_error)?;
+        self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), None);
+        Ok(())
+    }
+
+    pub fn find(&self, db: &str, name: &str) -> Option<Arc<SinkDefinition>> {
+        self.running.lock().get(&(db.to_owned(), name.to_owned())).map(|running| Arc::clone(&running.sink))
+    }
+
+    /// The sinks that read a stream or view.
+    pub fn readers(&self, source: &Source) -> Vec<Arc<SinkDefinition>> {
+        let running = self.running.lock();
+        running.values().filter(|r| r.sink.source.reads(source)).map(|r| Arc::clone(&r.sink)).collect()
+    }
+
+    /// Every sink, by name.
+    pub fn snapshot(&self) -> Vec<SinkSnapshot> {
+        let running = self.running.lock();
+        running.values().map(|r| SinkSnapshot { sink: Arc::clone(&r.sink), report: r.status.snapshot() }).collect()
+    }
+
+    fn tell(&self, db: &str, name: &str, command: Command) -> bool {
+        let running = self.running.lock();
+        let found = running.get(&(db.to_owned(), name.to_owned()));
+        found.is_some_and(|running| running.commands.send(command).is_ok())
+    }
+
+    /// Letters of these lanes are tried again.
+    pub fn redrive(&self, sink: &SinkDefinition, lanes: Vec<Bytes>) -> Result<(), SqlError> {
+        if self.tell(&sink.db, &sink.name, Command::Redrive(lanes)) { Ok(()) } else { Err(not_running(sink)) }
+    }
+
+    /// Sets letters aside for good; says how many.
+    pub async fn discard(&self, sink: &SinkDefinition, letters: Vec<(Bytes, Position)>) -> Result<usize, SqlError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.tell(&sink.db, &sink.name, Command::Discard { letters, reply }) {
+            return Err(not_running(sink));
+        }
+        let discarded = answer.await.map_err(|_| SqlError::internal("the sink ended meanwhile"))?;
+        discarded.map_err(store_error)
+    }
+
+    /// Stops a runner and waits for its end.
+    pub fn stop(&self, db: &str, name: &str) {
+        let running = self.running.lock().remove(&(db.to_owned(), name.to_owned()));
+        if let Some(running) = running {
+            let _ = running.commands.send(Command::Stop);
+            let _ = running.ended.recv_timeout(STOP_TIME);
+        }
+    }
+
+    /// Lets every sink finish or give back what is under way, and write where it is.
+    pub fn close(&self) {
+        let all: Vec<Running> = std::mem::take(&mut *self.running.lock()).into_values().collect();
+        for running in &all {
+            let _ = running.commands.send(Command::Stop);
+        }
+        let deadline = std::time::Instant::now() + STOP_TIME;
+        for running in all {
+            let _ = running.ended.recv_deadline(deadline);
+        }
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn not_running(sink: &SinkDefinition) -> SqlError {
+    SqlError::new("55000", format!("sink \"{}\" does not run", sink.name))
+        .with_hint("ALTER SINK … RESUME starts it again.")
+}
+
+/// A life is over: its memory goes, its letters are marked.
+fn retire(txn: &mut WriteTxn, uid: Uuid) -> store::Result<()> {
+    let now_ms = txn.now_ms();
+    let open = records::all_letters(txn, uid)?;
+    journal::mark_letters(txn, uid, open, "discarded", now_ms)?;
+    records::forget(txn, uid)
+}

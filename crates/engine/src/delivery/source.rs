@@ -1,0 +1,240 @@
+//! Reading a sink's source from a position on: the change log, or the outbox of a view.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::sql::{Plan, SqlError};
+use base::ClusterTime;
+use changes::{Hub, LogBatch, LogFilter, LogSubscription, Scope};
+use dataflow::{Dataflow, Mode, OnError, StepContext};
+use delivery::{Event, Position};
+use store::{LogEntry, LogPosition, Namespace};
+use tokio::sync::Notify;
+use views::scan::ScanColumns;
+use views::{StreamDefinition, StreamScope, Views};
+
+use super::definition::{SinkDefinition, SourcePlan};
+use super::handlers::ChangesPlan;
+use super::records;
+use super::rows::{RowShape, query_event, stream_event};
+
+/// How often a quiet log says how far it has been looked through.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a paused stream is looked at.
+const PAUSED: Duration = Duration::from_millis(200);
+/// Outbox events read at a time.
+const OUTBOX_CHUNK: usize = 512;
+
+/// A piece of the source.
+#[derive(Debug, Default)]
+pub(super) struct Portion {
+    pub events: Vec<Event>,
+    /// Nothing more comes before this.
+    pub before: Position,
+    /// Rows that could not be made, and why the last one could not.
+    pub failed: u64,
+    pub failure: Option<String>,
+}
+
+pub(super) enum Reader {
+    Log(Box<LogReader>),
+    Outbox(OutboxReader),
+}
+
+impl Reader {
+    /// Waits for more. Safe to cancel.
+    ///
+    /// # Errors
+    /// A sentence: the source can no longer be read from here.
+    pub async fn next(&mut self) -> Result<Portion, String> {
+        match self {
+            Reader::Log(reader) => reader.next().await,
+            Reader::Outbox(reader) => reader.next().await,
+        }
+    }
+}
+
+pub(super) struct LogReader {
+    log: LogSubscription,
+    /// Read, and not yet looked at: a paused stream ends in the middle of it.
+    ahead: Option<LogBatch>,
+    /// Where the first event may stand: a restart may be in the middle of a transaction.
+    from: Position,
+    views: Views,
+    watched: Watched,
+    source: Arc<str>,
+    query: Option<RowMaker>,
+}
+
+/// Whose events are read.
+enum Watched {
+    /// A change stream's, as it is defined when an event is read.
+    Stream(String, String),
+    /// A handler's own.
+    Own(Arc<ChangesPlan>),
+}
+
+/// A query over one event at a time.
+struct RowMaker {
+    flow: Dataflow,
+    columns: ScanColumns,
+    shape: RowShape,
+}
+
+impl RowMaker {
+    fn new(plan: &Arc<Plan>, shape: &RowShape) -> Result<Self, SqlError> {
+        // Nothing is ever taken back, so nothing needs to be kept: the time is each event's own.
+        let flow = Dataflow::compile(plan, Mode::Once)?;
+        let columns = flow.inputs().map(|input| ScanColumns::new(&input.columns)).next();
+        let columns = columns.ok_or_else(|| SqlError::internal("a query over a stream without an input"))?;
+        Ok(RowMaker { flow, columns, shape: shape.clone() })
+    }
+
+    fn rows(
+        &mut self,
+        entry: &LogEntry,
+        stream: &StreamDefinition,
+        source: &Arc<str>,
+        portion: &mut Portion,
+    ) -> Result<(), SqlError> {
+        let now_us = entry.wall_ms.saturating_mul(1000);
+        let mut ctx = StepContext { on_error: OnError::DeadLetter, ..StepContext::at(now_us) };
+        let row = views::events::stream_row(entry, stream, &self.columns);
+        let out = self.flow.step(vec![vec![(row, 1)]], &mut ctx)?;
+        portion.failed += ctx.failure_count;
+        if let Some(failure) = ctx.failures.last() {
+            portion.failure = Some(failure.error.message.clone());
+        }
+        let mut part = 0;
+        for (row, count) in out {
+            for _ in 0..count.max(0) {
+                portion.events.push(query_event(entry, &row, part, &self.shape, source)?);
+                part += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scope_of(stream: &StreamDefinition) -> Scope {
+    match &stream.scope {
+        StreamScope::Collection { db, name } => Scope::Collection(Namespace::new(db.as_str(), name.as_str())),
+        StreamScope::Database(db) => Scope::Database(db.as_str().into()),
+        StreamScope::Cluster => Scope::Cluster,
+    }
+}
+
+impl Watched {
+    fn stream(&self, views: &Views) -> Result<Arc<StreamDefinition>, SqlError> {
+        match self {
+            Watched::Own(plan) => Ok(Arc::clone(&plan.stream)),
+            Watched::Stream(db, name) => {
+                let definitions = views.definitions();
+                definitions.stream(db, name).cloned().ok_or_else(|| views::build::missing("change stream", name))
+            }
+        }
+    }
+}
+
+/// A change for a handler, if it wants it.
+fn own_event(entry: &LogEntry, plan: &ChangesPlan, source: &Arc<str>, portion: &mut Portion) -> Result<(), SqlError> {
+    match plan.event_document(entry) {
+        Ok(None) => {}
+        Ok(Some(body)) => portion.events.push(Event { body, ..stream_event(entry, &plan.stream, source)? }),
+        Err(message) => {
+            portion.failed += 1;
+            portion.failure = Some(message);
+        }
+    }
+    Ok(())
+}
+
+impl LogReader {
+    /// Reads the sink's stream from a position on.
+    pub fn new(sink: &SinkDefinition, hub: &Hub, views: &Views, from: Position) -> Result<Self, SqlError> {
+        let named = |db: &String, name: &String| Watched::Stream(db.clone(), name.clone());
+        let (watched, query) = match &sink.source {
+            SourcePlan::Stream { db, name } => (named(db, name), None),
+            SourcePlan::StreamQuery { db, name, plan, shape } => (named(db, name), Some(RowMaker::new(plan, shape)?)),
+            SourcePlan::Changes(plan) => (Watched::Own(Arc::clone(plan)), None),
+            SourcePlan::View { .. } | SourcePlan::Query { .. } => {
+                return Err(SqlError::internal("a view is not read from the log"));
+            }
+        };
+        let stream = watched.stream(views)?;
+        let place = LogPosition { time: ClusterTime(from.time), index: from.index };
+        let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
+        let source = sink.source_name().into();
+        Ok(LogReader { log, ahead: None, from, views: views.clone(), watched, source, query })
+    }
+
+    async fn next(&mut self) -> Result<Portion, String> {
+        loop {
+            if self.ahead.is_none() {
+                self.ahead = Some(self.log.next(Some(LOOK_EVERY)).await.map_err(|error| error.to_string())?);
+            }
+            let stream = self.watched.stream(&self.views).map_err(|error| error.message)?;
+            if let Some(batch) = self.take_until(stream.paused_at) {
+                return self.portion(&batch, &stream);
+            }
+            tokio::time::sleep(PAUSED).await;
+        }
+    }
+
+    /// What was read, up to where a paused stream ends. `None`: it ends before all of it.
+    fn take_until(&mut self, paused_at: Option<ClusterTime>) -> Option<LogBatch> {
+        let batch = self.ahead.take()?;
+        let Some(at) = paused_at else { return Some(batch) };
+        let count = batch.entries.partition_point(|entry| entry.position.time <= at);
+        if count == batch.entries.len() {
+            return Some(batch);
+        }
+        let taken = LogBatch { entries: batch.entries[..count].into(), up_to: at };
+        self.ahead = Some(LogBatch { entries: batch.entries[count..].into(), up_to: batch.up_to });
+        (count > 0).then_some(taken)
+    }
+
+    fn portion(&mut self, batch: &LogBatch, stream: &StreamDefinition) -> Result<Portion, String> {
+        let mut portion = Portion { before: Position::at(batch.up_to.next().0), ..Portion::default() };
+        for entry in batch.entries.iter() {
+            let mut ctx = StepContext::at(entry.wall_ms.saturating_mul(1000));
+            if !stream.takes(entry, &mut ctx).map_err(|error| error.message)? {
+                continue;
+            }
+            let made = match (&mut self.query, &self.watched) {
+                (Some(maker), _) => maker.rows(entry, stream, &self.source, &mut portion),
+                (None, Watched::Stream(..)) => {
+                    stream_event(entry, stream, &self.source).map(|event| portion.events.push(event))
+                }
+                (None, Watched::Own(plan)) => own_event(entry, plan, &self.source, &mut portion),
+            };
+            made.map_err(|error| error.message)?;
+        }
+        portion.events.retain(|event| event.position >= self.from);
+        Ok(portion)
+    }
+}
+
+/// Reads what `outbox::Appender` writes.
+pub(super) struct OutboxReader {
+    pub store: store::Store,
+    pub uid: base::Uuid,
+    pub next: Position,
+    /// Something was appended.
+    pub appended: Arc<Notify>,
+}
+
+impl OutboxReader {
+    async fn next(&mut self) -> Result<Portion, String> {
+        loop {
+            let appended = Arc::clone(&self.appended);
+            let appended = appended.notified();
+            let events = records::outbox(&self.store, self.uid, self.next, OUTBOX_CHUNK).map_err(|e| e.to_string())?;
+            if let Some(last) = events.last() {
+                self.next = Position::at(last.position.time + 1);
+                return Ok(Portion { before: self.next, events, ..Portion::default() });
+            }
+            appended.await;
+        }
+    }
+}
