@@ -35,9 +35,13 @@ pub fn position_key(id: u64) -> Vec<u8> {
     key(id, b'p', &[])
 }
 
+/// The layout of operators' entries; a checkpoint in another one is built anew.
+const FORMAT: u64 = 2;
+
 /// Identifies the plan that wrote a state: another plan cannot read it.
 fn fingerprint(view: &RunningView) -> u64 {
     let mut hasher = FxHasher::default();
+    FORMAT.hash(&mut hasher);
     format!("{:?}", view.definition.plan).hash(&mut hasher);
     hasher.finish()
 }

@@ -60,7 +60,10 @@ pub struct RunningView {
 
 impl RunningView {
     pub fn new(definition: Arc<ViewDefinition>, durable: bool) -> Result<Self, SqlError> {
-        let flow = Dataflow::compile(&definition.plan, Mode::Continuous)?;
+        let mut flow = Dataflow::compile(&definition.plan, Mode::Continuous)?;
+        if !durable {
+            flow.never_saved();
+        }
         let feed = |input: &Input| Feed {
             source: input.source.clone(),
             columns: Arc::new(ScanColumns::new(&input.columns)),
