@@ -153,7 +153,7 @@ fn join() -> Result {
 fn article() -> Result {
     let mut query = Running::new(include_str!("statement_6.sql"))?;
     let collections = ["user_profiles", "orders", "products", "reviews"];
-    let mut all = ticks(100_000, |i, random| shop(i, random))?;
+    let mut all = ticks(100_000, shop)?;
     for (i, entry) in all.iter_mut().flatten().enumerate() {
         entry.namespace = Namespace::new(DATABASE, collections[i % collections.len()]);
     }
@@ -294,7 +294,7 @@ fn ticks(events: u64, mut document: impl FnMut(u64, &mut Random) -> Result<DocBu
     let mut random = Random::seeded(2026);
     let mut ticks: Vec<Vec<LogEntry>> = Vec::new();
     for i in 0..events {
-        if i as usize % TICK == 0 {
+        if (i as usize).is_multiple_of(TICK) {
             ticks.push(Vec::with_capacity(TICK));
         }
         let document = document(i, &mut random)?;

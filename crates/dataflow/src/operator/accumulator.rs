@@ -18,6 +18,10 @@ use distinct::DistinctValues;
 use sorted::Sorted;
 use sums::{DecimalSum, FloatMoments};
 
+/// Takes single values for a checkpoint: the value's key, and what writes what is held of it, or
+/// `None` if nothing is held any more.
+pub type ItemSink<'a> = &'a mut dyn FnMut(Datum, Option<&dyn Fn(&mut ValueWriter)>);
+
 /// What an accumulator is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
@@ -319,7 +323,7 @@ impl Accumulator {
 
     /// Hands out the single values that changed since the last call: a value's key, and what is held
     /// of it or `None`.
-    pub fn save_items(&mut self, sink: &mut dyn FnMut(Datum, Option<&dyn Fn(&mut ValueWriter)>)) {
+    pub fn save_items(&mut self, sink: ItemSink<'_>) {
         match self {
             Accumulator::Sorted(sorted) => sorted.save_items(&mut |key, count| match count {
                 None => sink(key, None),

@@ -232,9 +232,10 @@ impl Window {
         let mut ranges = merged(ranges);
         // Running totals are taken apart from the end.
         if self.columns.iter().any(|column| matches!(column.reach, Reach::Behind { .. }))
-            && let Some(first) = ranges.first()
+            && let Some(first) = ranges.first_mut()
         {
-            ranges = vec![first.start..rows.rows()];
+            first.end = rows.rows();
+            ranges.truncate(1);
         }
         Ok(ranges)
     }

@@ -69,7 +69,7 @@ impl DistinctValues {
     }
 
     /// Hands out what changed since the last call: a value's key, and what is held of it or `None`.
-    pub fn save_items(&mut self, sink: &mut dyn FnMut(Datum, Option<&dyn Fn(&mut ValueWriter)>)) {
+    pub fn save_items(&mut self, sink: super::ItemSink<'_>) {
         for key in self.changed.as_mut().map(std::mem::take).unwrap_or_default() {
             let held = self.counts.get(&key);
             let key = Datum::Record(key);
