@@ -8,6 +8,8 @@ from decimal import Decimal
 import psycopg
 import pytest
 
+from conftest import Server
+
 
 def wait_for(read, expected, seconds=10):
     end = time.monotonic() + seconds
@@ -159,3 +161,31 @@ def test_the_article_s_statements_run_unchanged(server):
     rows = server.psql(text["2"], "real_time_app").stdout
     assert "user_registration" in rows and "email_change" in rows
     client.drop_database("real_time_app")
+
+
+def test_views_keep_rows_longer_than_any_key_of_the_store(tmp_path):
+    """Their checkpoints are written, and a view goes on from one after SIGKILL."""
+    server = Server(tmp_path)
+    orders = server.mongo().shop.orders
+    texts = [letter * 100_000 for letter in "abc"]
+    orders.insert_many({"_id": n, "text": text} for n, text in enumerate(texts))
+    sql = server.sql()
+    sql.execute("CREATE MATERIALIZED VIEW texts AS SELECT document->>'text' AS text FROM orders")
+    sql.execute("CREATE MATERIALIZED VIEW counts AS SELECT document->>'text' AS text, count(*) AS n FROM orders GROUP BY 1")
+    sql.execute(f"CREATE SINK told FROM texts INTO 'file:told.jsonl'")
+    told = server.directory / "sinks" / "told.jsonl"
+    deadline = time.monotonic() + 60
+    while not told.exists() or len(told.read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    server.stop()
+    server.start()
+    orders = server.mongo().shop.orders
+    orders.delete_one({"_id": 0})
+    orders.insert_one({"_id": 3, "text": texts[1]})
+    server.kill()
+    server.start()
+    sql = server.sql()
+    assert sorted(row[0] for row in sql.execute("SELECT text FROM texts")) == [texts[1], texts[1], texts[2]]
+    assert sorted(sql.execute("SELECT text, n FROM counts")) == [(texts[1], 2), (texts[2], 1)]
+    server.stop()

@@ -192,13 +192,17 @@ async fn capture(
     recover: Option<String>,
 ) -> Result<Never, Failure> {
     let mut ready = connect(shared, client).await?;
-    connected.send_replace(Some(ready.clone()));
     let stored = Position::load(&snapshot(shared)?).map_err(|error| Failure::store(&error))?;
     if let Some(stored) = stored.as_ref().filter(|stored| stored.cluster != ready.identity.cluster) {
         return Err(Failure::Final(format!(
             "the data directory holds changes of \"{}\", but --source is \"{}\"; use another --data-dir",
             stored.cluster, ready.identity.cluster
         )));
+    }
+    // The first time, questions wait until there is a cursor: a stream that was told of the present before
+    // would miss what happened until then.
+    if stored.is_some() {
+        connected.send_replace(Some(ready.clone()));
     }
     let resume = stored.as_ref().filter(|_| recover.is_none());
     let mut cursor = ready.watch(&shared.options, resume.map(|position| &position.token)).await?;
@@ -215,6 +219,7 @@ async fn capture(
         });
         saved.await.map_err(|error| Failure::store(&error))?;
         *shared.beginning.write() = Some(start.time.next());
+        connected.send_replace(Some(ready.clone()));
     }
     {
         let mut status = shared.status.lock();

@@ -5,12 +5,16 @@
 //!                      id (8) 'r' encoded row         -> count
 //!                      id (8) 'p'                     -> position (8), plan fingerprint (8)
 //! ```
+//!
+//! An entry key or row longer than `LONGEST_KEY` stands in the value, behind its length (4), under its
+//! SHA-256 and 'S' or 'R': a view may hold rows that no key of the store can.
 
 use std::hash::{Hash, Hasher};
 
 use base::ClusterTime;
 use dataflow::codec::{Reader, encode_row};
 use rustc_hash::FxHasher;
+use sha2::{Digest, Sha256};
 use sql::SqlError;
 use store::{Reader as _, Store};
 
@@ -21,6 +25,31 @@ pub const SPACE: &str = "views";
 
 /// One changed record: key, and value or `None` for a removal.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Longest entry key or row that is itself part of a record's key, bytes.
+const LONGEST_KEY: usize = 1024;
+
+/// The record of an entry or row. A value of `None` removes it.
+fn record(id: u64, part: u8, rest: &[u8], value: Option<Vec<u8>>) -> Change {
+    if rest.len() <= LONGEST_KEY {
+        return (key(id, part, rest), value);
+    }
+    let value = value.map(|value| [&(rest.len() as u32).to_be_bytes()[..], rest, &value].concat());
+    (key(id, part.to_ascii_uppercase(), &Sha256::digest(rest)), value)
+}
+
+/// The reverse of `record`: part, entry key or row, value. `None` for the position.
+fn read_record<'a>(key: &'a [u8], value: &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
+    match *key.get(8)? {
+        part @ (b's' | b'r') => Some((part, &key[9..], value)),
+        part @ (b'S' | b'R') => {
+            let (length, rest) = value.split_first_chunk::<4>()?;
+            let (long, value) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            Some((part.to_ascii_lowercase(), long, value))
+        }
+        _ => None,
+    }
+}
 
 fn key(id: u64, part: u8, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(9 + rest.len());
@@ -50,12 +79,12 @@ fn fingerprint(view: &RunningView) -> u64 {
 pub fn changes(view: &mut RunningView) -> Vec<Change> {
     let id = view.definition.id;
     let mut changes = Vec::new();
-    view.flow.save(&mut |entry, value| changes.push((key(id, b's', &entry), value)));
+    view.flow.save(&mut |entry, value| changes.push(record(id, b's', &entry, value)));
     for row in view.changed_rows.drain() {
         let mut encoded = Vec::new();
         encode_row(&row, &mut encoded);
         let count = view.rows.get(&row).map(|n| n.to_le_bytes().to_vec());
-        changes.push((key(id, b'r', &encoded), count));
+        changes.push(record(id, b'r', &encoded, count));
     }
     let mut position = view.position.0.to_be_bytes().to_vec();
     position.extend_from_slice(&fingerprint(view).to_be_bytes());
@@ -88,14 +117,13 @@ pub fn restore(store: &Store, view: &mut RunningView) -> Result<bool, SqlError> 
     view.position = ClusterTime(u64::from_be_bytes(*position));
     for record in snapshot.records(SPACE, &id.to_be_bytes()) {
         let (key, value) = record.map_err(crate::runtime::store_error)?;
-        match (key.get(8), key.get(9..)) {
-            (Some(b's'), Some(entry)) => view.flow.load(entry, &value)?,
-            (Some(b'r'), Some(row)) => {
+        match read_record(&key, &value) {
+            Some((b's', entry, value)) => view.flow.load(entry, value)?,
+            Some((_, row, count)) => {
                 let row = Reader(row).row()?;
-                let count = Reader(&value).i64()?;
-                view.rows.insert(row, count);
+                view.rows.insert(row, Reader(count).i64()?);
             }
-            _ => {}
+            None => {}
         }
     }
     Ok(true)

@@ -113,6 +113,7 @@ impl Views {
             position: store.durable(),
             waiting: Vec::new(),
             dirty: false,
+            unwritten: Vec::new(),
         };
         runtime.restore()?;
         let from = runtime.position;
@@ -262,6 +263,8 @@ struct Runtime {
     /// Commands for a later time.
     waiting: Vec<(ClusterTime, Command)>,
     dirty: bool,
+    /// What a checkpoint that failed was to write.
+    unwritten: Vec<checkpoint::Change>,
 }
 
 /// What each distinct input got in this tick, shared by all views that read it.
@@ -294,9 +297,7 @@ impl Runtime {
             return self.catch_up(view);
         }
         *view = RunningView::new(view.definition.clone(), true)?;
-        for change in checkpoint::removal(&self.store, view.definition.id)? {
-            self.write_records(vec![change])?;
-        }
+        self.remove_checkpoint(view.definition.id)?;
         self.rebuild(view, definitions)
     }
 
@@ -358,7 +359,7 @@ impl Runtime {
         difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
         dataflow::consolidate(&mut difference);
         if view.durable {
-            self.write_records(checkpoint::removal(&self.store, view.definition.id)?)?;
+            self.remove_checkpoint(view.definition.id)?;
         }
         fresh.publishers = std::mem::take(&mut view.publishers);
         fresh.counters.events += view.counters.events;
@@ -554,7 +555,7 @@ impl Runtime {
         for publisher in view.publishers.drain(..) {
             publisher.end(Err(SqlError::new("42P01", format!("materialized view \"{name}\" was dropped"))));
         }
-        self.write_records(checkpoint::removal(&self.store, view.definition.id)?)
+        self.remove_checkpoint(view.definition.id)
     }
 
     fn subscribe(&mut self, target: Target, snapshot: bool) -> Result<Subscription, SqlError> {
@@ -602,10 +603,11 @@ impl Runtime {
         }
     }
 
-    /// One batch per view: its changed state, rows and position.
+    /// One batch: every view's changed state, rows and position, and what an attempt that failed left.
     fn checkpoint(&mut self) -> Result<(), SqlError> {
         self.dirty = false;
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.unwritten);
+        let again = !changes.is_empty();
         for view in self.views.iter_mut().filter(|view| view.durable && !view.stale && view.error.is_none()) {
             changes.extend(checkpoint::changes(view));
         }
@@ -613,22 +615,44 @@ impl Runtime {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write_records(changes)?;
+        if again {
+            // The newest of several changes of one record is the last: attempts that fail one after
+            // the other must not pile up.
+            changes.reverse();
+            changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+            changes.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        }
+        let changes = Arc::new(changes);
+        if let Err(error) = self.write_shared(Arc::clone(&changes)) {
+            self.unwritten = Arc::unwrap_or_clone(changes);
+            self.dirty = true;
+            return Err(error);
+        }
         self.store.pin_log("views", Some(position));
         Ok(())
     }
 
     fn write_records(&self, changes: Vec<checkpoint::Change>) -> Result<(), SqlError> {
+        self.write_shared(Arc::new(changes))
+    }
+
+    fn write_shared(&self, changes: Arc<Vec<checkpoint::Change>>) -> Result<(), SqlError> {
         let write = move |txn: &mut store::WriteTxn| {
-            for (key, value) in changes {
+            for (key, value) in &*changes {
                 match value {
-                    Some(value) => txn.put_record(checkpoint::SPACE, &key, value),
-                    None => txn.delete_record(checkpoint::SPACE, &key),
+                    Some(value) => txn.put_record(checkpoint::SPACE, key, value.clone()),
+                    None => txn.delete_record(checkpoint::SPACE, key),
                 }
             }
             Ok(())
         };
         self.store.write(write).wait().map(|_| ()).map_err(store_error)
+    }
+
+    /// Removes a view's checkpoint, also what a failed attempt would write of it.
+    fn remove_checkpoint(&mut self, id: u64) -> Result<(), SqlError> {
+        self.unwritten.retain(|(key, _)| !key.starts_with(&id.to_be_bytes()));
+        self.write_records(checkpoint::removal(&self.store, id)?)
     }
 }
 

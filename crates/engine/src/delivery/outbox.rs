@@ -123,17 +123,19 @@ impl Appender {
         let snapshot = self.store.snapshot().map_err(store_error)?;
         let is_begun = snapshot.get_record(records::SPACE, &begun).map_err(store_error)?.is_some();
         let mut changed = self.by_key(rows)?;
-        let present: rustc_hash::FxHashSet<Bytes> = changed.iter().map(|(_, lane, _)| lane.clone()).collect();
+        let present: rustc_hash::FxHashSet<Vec<u8>> =
+            changed.iter().map(|(_, lane, _)| records::shadow_key(self.sink.uid, lane)).collect();
         let prefix = records::key(Part::Shadow, self.sink.uid, &[]);
         for record in snapshot.records(records::SPACE, &prefix) {
             let (place, value) = record.map_err(store_error)?;
-            let lane = place.slice(prefix.len()..);
-            if present.contains(&lane) {
+            if present.contains(&place[..]) {
                 continue;
             }
             // Gone while nobody looked.
             if let Some((row, _)) = decode_shadow(value).into_iter().next() {
-                changed.push((self.key_of(&row), lane, Vec::new()));
+                let key = self.key_of(&row);
+                let lane = lane_of("", &key);
+                changed.push((key, lane, Vec::new()));
             }
         }
         drop(snapshot);
@@ -155,7 +157,7 @@ impl Appender {
             let mut shadows: Vec<(Vec<u8>, Option<DocBuf>)> = Vec::new();
             let mut events: Vec<Event> = Vec::new();
             for (key, lane, rows) in changed.by_ref().take(KEYS_PER_COMMIT) {
-                let place = records::key(Part::Shadow, self.sink.uid, &[&lane]);
+                let place = records::shadow_key(self.sink.uid, &lane);
                 let held = snapshot.get_record(records::SPACE, &place).map_err(store_error)?;
                 let before = held.map(decode_shadow).unwrap_or_default();
                 let after = if mode == Mode::Delta { added(&before, &rows) } else { added(&Vec::new(), &rows) };

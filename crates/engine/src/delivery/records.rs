@@ -8,10 +8,10 @@
 //!     'l' uid position         finished, at or above the position
 //!     'q' uid lane position    a letter: {state, attempts, error, event}
 //!     'o' uid position         outbox: an event of a view, not yet finished
-//!     's' uid key              shadow: what a view's sink has been told of a key
+//!     's' uid lane             shadow: what a view's sink has been told of a key
 //! ```
 //!
-//! `uid` is new with every CREATE and REPLAY, so that nothing of an earlier life is taken for this
+//! A lane is the digest of a key. `uid` is new with every CREATE and REPLAY, so that nothing of an earlier life is taken for this
 //! one's. People read the same as collections of the database `config` (`journal.rs`).
 
 use std::sync::Arc;
@@ -72,6 +72,11 @@ pub(super) fn key(part: Part, uid: Uuid, rest: &[&[u8]]) -> Vec<u8> {
     key.extend_from_slice(&uid.0);
     rest.iter().for_each(|piece| key.extend_from_slice(piece));
     key
+}
+
+/// A key may be a whole row, longer than any key of the store.
+pub(super) fn shadow_key(uid: Uuid, lane: &[u8]) -> Vec<u8> {
+    key(Part::Shadow, uid, &[&delivery::digest(lane)])
 }
 
 fn letter_key(uid: Uuid, lane: &[u8], position: Position) -> Vec<u8> {

@@ -108,8 +108,9 @@ async fn start(engine: &Headwater, at: Option<&StartAt>) -> Result<ClusterTime, 
         None | Some(StartAt::Now) => {
             let applied = store.write(|_| Ok(())).await.map_err(store_error)?.time;
             // What a source has acknowledged may not have been captured yet; it is the past all the same.
+            // While it connects this waits a little: what happens after the statement is the stream's.
             let present = match engine.source() {
-                Some(source) if source.status().state == capture::SourceState::Capturing => {
+                Some(source) if source.status().state != capture::SourceState::Failed => {
                     source.present().await.unwrap_or(applied)
                 }
                 _ => applied,
