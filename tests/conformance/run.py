@@ -75,7 +75,7 @@ def run(tree, name, host, port):
         command += ["-k", " and ".join(f"not {test}" for test in DESELECTED[name])]
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
-        output = done.stdout
+        output = done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
         output = (late.stdout or b"").decode(errors="replace")
     lines = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
@@ -113,7 +113,7 @@ def main():
                 baseline[name] = result
             elif worse_than(result, baseline.get(name)):
                 worse.append(f"{name}: {result}, before {baseline[name]}")
-                print("\n".join(line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))))
+                print("\n".join(line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))) or output[-2000:])
             for word in WORDS:
                 total[word] += result[word]
         print_row("all", total, time.monotonic() - began)

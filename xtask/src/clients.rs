@@ -52,6 +52,9 @@ pub fn diffsuite(folder: &str) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server)])
 }
 
+/// Succeeds where the clients are, in versions that the tests are written for.
+const CLIENTS: &str = "import pymongo, pytest, psycopg, sqlalchemy, asyncpg; assert pytest.version_tuple < (9,)";
+
 /// Where cargo puts what it builds.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
@@ -66,8 +69,7 @@ fn server_binary() -> PathBuf {
 fn python() -> Result<Option<PathBuf>, String> {
     let home = target().join("python");
     let python = home.join("bin/python");
-    let has_driver =
-        || Command::new(&python).args(["-c", "import pymongo, pytest, psycopg, sqlalchemy, asyncpg"]).output();
+    let has_driver = || Command::new(&python).args(["-c", CLIENTS]).output();
     if has_driver().is_ok_and(|out| out.status.success()) {
         return Ok(Some(python));
     }
@@ -76,7 +78,8 @@ fn python() -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let python_name = python.display().to_string();
-    let packages = [PYMONGO, "pytest", "pytest-asyncio", "psycopg[binary]", "sqlalchemy>=2", "asyncpg"];
+    // The driver's suite turns warnings into errors that pytest 9 no longer knows.
+    let packages = [PYMONGO, "pytest>=8.4,<9", "pytest-asyncio", "psycopg[binary]", "sqlalchemy>=2", "asyncpg"];
     run(&python_name, &[&["-m", "pip", "install", "--quiet"], &packages[..]].concat())?;
     Ok(Some(python))
 }
