@@ -174,6 +174,32 @@ def test_an_event_over_the_limit_fails_unless_it_is_split(database):
     assert [event["splitEvent"]["fragment"] for event in again][:1] == [2]
 
 
+def test_a_cursor_has_one_reader_and_ends_when_it_is_killed(server, database):
+    """143 for a second reader; 237 for the one that waits when it is killed; 43 afterwards."""
+    database.create_collection("c")
+    admin = server.mongo().admin
+    # A cursor belongs to a session: both readers have to be of the same.
+    with database.client.start_session() as session:
+        opened = database.command(watch({}), session=session)["cursor"]["id"]
+        more = {"getMore": opened, "collection": "c", "maxTimeMS": 30_000}
+
+        def read():
+            reply = database.command(more, check=False, session=session)
+            return reply.get("code", RIGHT)
+
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(read()))
+        waiting.start()
+        reads = lambda: [op for op in admin.aggregate([{"$currentOp": {}}]) if op.get("command", {}).get("getMore") == opened]
+        until(reads, "the first reader waits")
+        assert read() == 143
+        killed = database.command({"killCursors": "c", "cursors": [opened]}, session=session)
+        assert killed["cursorsKilled"] == [opened]
+        waiting.join(20)
+        assert answers == [237]
+        assert read() == 43
+
+
 def test_a_watcher_that_never_reads_is_forgotten_when_its_time_is_over(server, database):
     admin = database.client.admin
     idle = database.command(watch({}))["cursor"]["id"]

@@ -3,6 +3,7 @@
 //! What the server adds to it is in `view.rs`: the wire, the store, the hub, the view's rows, checkpoints.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{ClusterTime, Uuid};
@@ -29,7 +30,7 @@ pub fn run() -> Result {
     let mut load = Load::new()?;
     let ticks = (0..EVENTS / BATCH).map(|tick| entries(&mut load, tick)).collect::<Result<Vec<_>>>()?;
     let stream = stream();
-    let mut query = Dataflow::compile(&plan()?, Mode::Continuous)?;
+    let mut query = Dataflow::compile(&plan(QUERY)?, Mode::Continuous)?;
     let wanted = query.inputs().next().ok_or("the query reads something")?;
     let columns = ScanColumns::new(&wanted.columns);
 
@@ -118,17 +119,17 @@ pub fn stream() -> StreamDefinition {
     }
 }
 
-/// The plan of the same query that `view.rs` measures.
-fn plan() -> Result<std::sync::Arc<Plan>> {
-    let parsed = sql::parser::parse(QUERY)?.pop().ok_or("no statement")?;
+/// The plan of a query over streams.
+pub fn plan(query: &str) -> Result<Arc<Plan>> {
+    let parsed = sql::parser::parse(query)?.pop().ok_or("no statement")?;
     let sql::parser::Statement::Query(query) = parsed.statement else { return Err("not a query".into()) };
-    Ok(bind_query(&query, &OneStream, &BindOptions::default())?.plan)
+    Ok(bind_query(&query, &AnyStream, &BindOptions::default())?.plan)
 }
 
-/// A catalogue that knows the one stream.
-struct OneStream;
+/// A catalogue in which every name is a stream.
+struct AnyStream;
 
-impl Catalog for OneStream {
+impl Catalog for AnyStream {
     fn database(&self) -> &str {
         DATABASE
     }

@@ -10,22 +10,20 @@
 //!   state     resident bytes per group, and what a checkpoint writes
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::{ClusterTime, Random, Uuid};
 use dataflow::{Dataflow, Delta, Mode, StepContext};
 use document::{Doc, DocBuf};
 use rustc_hash::FxHashMap;
-use sql::binder::{BindOptions, bind_query};
-use sql::{Catalog, Plan, Relation, Row, Source};
+use sql::{Row, Source};
 use store::{LogEntry, LogPosition, Namespace, Operation};
 use views::events::stream_row;
 use views::scan::ScanColumns;
 use views::{StreamDefinition, StreamScope};
 
 use crate::Result;
-use crate::dataflow::stream;
+use crate::dataflow::{plan, stream};
 use crate::figures::{report, report_rate};
 use crate::server::DATABASE;
 
@@ -323,28 +321,4 @@ fn named_stream(name: &str) -> StreamDefinition {
         _ => StreamScope::Database(DATABASE.into()),
     };
     StreamDefinition { name: name.into(), scope, ..stream() }
-}
-
-fn plan(text: &str) -> Result<Arc<Plan>> {
-    let parsed = sql::parser::parse(text)?.pop().ok_or("no statement")?;
-    let sql::parser::Statement::Query(query) = parsed.statement else { return Err("not a query".into()) };
-    Ok(bind_query(&query, &AnyStream, &BindOptions::default())?.plan)
-}
-
-/// A catalogue in which every name is a stream.
-struct AnyStream;
-
-impl Catalog for AnyStream {
-    fn database(&self) -> &str {
-        DATABASE
-    }
-
-    fn relation(&self, _: Option<&str>, _: &str) -> Option<Relation> {
-        None
-    }
-
-    fn stream(&self, name: &str) -> Option<Relation> {
-        let source = Source::Stream { db: DATABASE.into(), name: name.into(), since: None, up_to: None };
-        Some(Relation { source, columns: sql::catalog::stream_columns(), open: None, key: vec![0] })
-    }
 }

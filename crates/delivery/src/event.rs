@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use document::DocBuf;
+use document::{DocBuf, DocWriter};
 
 /// A place in a source. Unique per event, and in the source's order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +138,29 @@ impl Event {
             + self.row.len()
             + self.body.len()
             + self.before.as_ref().map_or(0, DocBuf::len)
+    }
+
+    /// `{_id: …}` of the row in a collection: with `own_ids` the row's own; else its key, if that is one
+    /// value, or the key as a document.
+    pub fn id_in_collection(&self, own_ids: bool) -> DocBuf {
+        let mut writer = DocWriter::with_capacity(32);
+        let mut key = self.key.iter();
+        match (own_ids.then(|| self.key.get("_id")).flatten(), key.next(), key.next()) {
+            (Some(id), ..) | (None, Some((_, id)), None) => writer.raw("_id", id),
+            _ => writer.doc("_id", self.key.as_doc()),
+        }
+        writer.finish()
+    }
+
+    /// The row as a document of a collection, under the `id` from `id_in_collection`.
+    pub fn document_in_collection(&self, id: &DocBuf, own_ids: bool) -> DocBuf {
+        if own_ids {
+            return self.row.clone();
+        }
+        let mut writer = DocWriter::with_capacity(self.row.len() + id.len());
+        writer.fields(id.as_doc());
+        self.row.iter().filter(|(name, _)| *name != "_id").for_each(|(name, value)| writer.raw(name, value));
+        writer.finish()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use document::{DocBuf, DocWriter};
+use document::DocBuf;
 use mongodb::bson::{self, RawDocumentBuf};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ClientOptions;
@@ -56,27 +56,6 @@ fn raw(document: &DocBuf) -> Result<RawDocumentBuf, Fault> {
     RawDocumentBuf::from_bytes(document.bytes().to_vec()).map_err(Fault::refused)
 }
 
-/// `{_id: …}` at the target: the row's own, or its key.
-fn id_of(event: &Event, own_ids: bool) -> DocBuf {
-    let mut writer = DocWriter::with_capacity(32);
-    let mut key = event.key.iter();
-    match (own_ids.then(|| event.key.get("_id")).flatten(), key.next(), key.next()) {
-        (Some(id), ..) | (None, Some((_, id)), None) => writer.raw("_id", id),
-        _ => writer.doc("_id", event.key.as_doc()),
-    }
-    writer.finish()
-}
-
-fn document_of(event: &Event, id: &DocBuf, own_ids: bool) -> DocBuf {
-    if own_ids {
-        return event.row.clone();
-    }
-    let mut writer = DocWriter::with_capacity(event.row.len() + id.len());
-    writer.fields(id.as_doc());
-    event.row.iter().filter(|(name, _)| *name != "_id").for_each(|(name, value)| writer.raw(name, value));
-    writer.finish()
-}
-
 fn fault_of(error: &Error) -> Fault {
     match &*error.kind {
         ErrorKind::ServerSelection { .. }
@@ -107,7 +86,7 @@ impl CodeOf for Error {
 }
 
 async fn apply(collection: &Collection<RawDocumentBuf>, event: &Event, own_ids: bool) -> Result<(), Fault> {
-    let id = id_of(event, own_ids);
+    let id = event.id_in_collection(own_ids);
     let wanted = bson::Document::try_from(&*raw(&id)?).map_err(Fault::refused)?;
     // Without $eq, an `_id` that is a document would be read for operators.
     let filter = bson::doc! { "_id": { "$eq": wanted.get("_id").cloned() } };
@@ -115,7 +94,7 @@ async fn apply(collection: &Collection<RawDocumentBuf>, event: &Event, own_ids: 
         Kind::Other => Ok(()),
         Kind::Delete => collection.delete_one(filter).await.map(|_| ()).map_err(|e| fault_of(&e)),
         Kind::Upsert => {
-            let document = raw(&document_of(event, &id, own_ids))?;
+            let document = raw(&event.document_in_collection(&id, own_ids))?;
             collection.replace_one(filter, document).upsert(true).await.map(|_| ()).map_err(|e| fault_of(&e))
         }
     }

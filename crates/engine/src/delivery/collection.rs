@@ -7,7 +7,7 @@ use ::sql::SqlError;
 use async_trait::async_trait;
 use base::Uuid;
 use delivery::{Delivery, Event, Fault, Kind, Target};
-use document::{DocBuf, DocWriter, Raw};
+use document::Raw;
 use store::{Change, Collection, Namespace, Reader, Store, WriteTxn};
 
 use super::definition::{SinkDefinition, SourcePlan};
@@ -38,36 +38,15 @@ impl CollectionTarget {
     }
 }
 
-/// The `_id` at the target: the row's own, its key if that is one value, or the key as a document.
-fn id_of(event: &Event, own_ids: bool) -> DocBuf {
-    let mut writer = DocWriter::with_capacity(32);
-    let mut key = event.key.iter();
-    match (own_ids.then(|| event.key.get("_id")).flatten(), key.next(), key.next()) {
-        (Some(id), ..) | (None, Some((_, id)), None) => writer.raw("_id", id),
-        _ => writer.doc("_id", event.key.as_doc()),
-    }
-    writer.finish()
-}
-
-fn document_of(event: &Event, id: &DocBuf, own_ids: bool) -> DocBuf {
-    if own_ids {
-        return event.row.clone();
-    }
-    let mut writer = DocWriter::with_capacity(event.row.len() + id.len());
-    writer.fields(id.as_doc());
-    event.row.iter().filter(|(name, _)| *name != "_id").for_each(|(name, value)| writer.raw(name, value));
-    writer.finish()
-}
-
 fn apply(txn: &mut WriteTxn, collection: &Collection, event: &Event, own_ids: bool) -> store::Result<()> {
-    let id = id_of(event, own_ids);
+    let id = event.id_in_collection(own_ids);
     let raw = id.get("_id").unwrap_or(Raw::Null);
     let found = txn.get(collection.id, raw)?;
     match (event.kind, found) {
         (Kind::Other, _) | (Kind::Delete, None) => Ok(()),
         (Kind::Delete, Some(found)) => txn.delete(collection.id, found.record, &found.document),
         (Kind::Upsert, found) => {
-            let document = document_of(event, &id, own_ids);
+            let document = event.document_in_collection(&id, own_ids);
             if let Some(validator) = Validator::of(collection, &document::Context::default())? {
                 validator.check(document.as_doc(), found.as_ref().map(|found| found.document.as_doc()))?;
             }
