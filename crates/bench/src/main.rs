@@ -38,6 +38,10 @@ mod watchers;
 
 use std::process::ExitCode;
 
+// What is measured in this process has the binary's allocator, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

@@ -243,8 +243,8 @@ fn state() -> Result {
 
 /// Processor time of this thread: what others do on the machine is not counted.
 fn on_cpu() -> Result<Duration> {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(Duration::from_nanos(times.split(' ').next().ok_or("no time on the processor")?.parse()?))
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Ok(Duration::new(now.tv_sec.try_into()?, now.tv_nsec.try_into()?))
 }
 
 /// Resident bytes of this process.
