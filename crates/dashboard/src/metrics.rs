@@ -46,6 +46,15 @@ fn render(report: &Report) -> String {
         "1 if a view stopped with an error.",
         views(|v| f64::from(u8::from(v.error.is_some()))),
     );
+    family("headwater_view_state_bytes", "gauge", "Estimated memory of a view.", views(|v| v.state_bytes as f64));
+    family("headwater_view_state_rows", "gauge", "Rows and entries that a view holds.", views(|v| v.state_rows as f64));
+    let builds = |value: fn(&crate::report::Build) -> f64| {
+        let building = report.views.iter().filter_map(|v| Some((v, v.build.as_ref()?)));
+        building.map(|(v, build)| (labels("view", &v.db, &v.name), value(build))).collect()
+    };
+    family("headwater_view_build_ratio", "gauge", "How far a view's build is.", builds(|b| b.percent / 100.0));
+    family("headwater_view_build_read", "gauge", "Events read by a view's build.", builds(|b| b.read as f64));
+    family("headwater_view_build_total", "gauge", "Events to read by a view's build.", builds(|b| b.total as f64));
     let sinks = |value: fn(&crate::report::Sink) -> f64| {
         report.sinks.iter().map(|s| (labels("sink", &s.db, &s.name), value(s))).collect()
     };

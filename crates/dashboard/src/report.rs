@@ -84,12 +84,26 @@ pub struct View {
     pub name: String,
     pub query: String,
     pub rows: usize,
+    pub state_bytes: usize,
+    pub state_rows: usize,
+    /// `running`, `stopped`, `building` or `waiting`.
+    pub state: &'static str,
+    pub build: Option<Build>,
     pub changes: u64,
     pub failures: u64,
     pub subscribers: usize,
     pub lag_ms: i64,
     pub error: Option<String>,
     pub fields: Vec<Field>,
+}
+
+/// How far a view's first build is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Build {
+    pub phase: &'static str,
+    pub read: u64,
+    pub total: u64,
+    pub percent: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -123,6 +137,15 @@ pub async fn report(engine: &Headwater) -> Result<Report, Error> {
         name: v.name,
         query: v.query,
         rows: v.rows,
+        state_bytes: v.state_bytes,
+        state_rows: v.state_rows,
+        state: v.state,
+        build: v.build.map(|build| Build {
+            phase: build.phase.as_str(),
+            read: build.read,
+            total: build.total,
+            percent: build.percent(),
+        }),
         changes: v.changes,
         failures: v.failures,
         subscribers: v.subscribers,

@@ -59,6 +59,7 @@ pub use sql::{
     datum_text,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
+pub use views::StateLimits;
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct Options {
     pub enable_test_commands: bool,
     /// A MongoDB deployment whose changes are captured; then nothing else may write here.
     pub source: Option<SourceOptions>,
+    /// How much a materialized view may hold that does not say it itself.
+    pub view_limits: StateLimits,
 }
 
 impl Options {
@@ -86,6 +89,7 @@ impl Options {
             log_retention: LogRetention::default(),
             enable_test_commands: false,
             source: None,
+            view_limits: StateLimits::default(),
         }
     }
 }
@@ -137,7 +141,7 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
+        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), &options)?;
         let clock = Arc::clone(&options.clock);
         let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
         let inner = Inner {

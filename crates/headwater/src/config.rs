@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// With --source: what to do when it no longer has the next event: fail, resnapshot or gap [default: fail].
     #[arg(long, env = "HEADWATER_ON_HISTORY_LOST", value_name = "POLICY")]
     pub on_history_lost: Option<String>,
+    /// The most that a materialized view may hold that does not say it itself, as in "1GB" [default: anything].
+    #[arg(long, env = "HEADWATER_MAX_VIEW_STATE", value_name = "SIZE")]
+    pub max_view_state: Option<String>,
     /// Log filter, as in "info" or "warn,engine=debug" [default: info].
     #[arg(long, env = "HEADWATER_LOG")]
     pub log: Option<String>,
@@ -63,6 +66,7 @@ struct File {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    max_view_state: Option<String>,
     log: Option<String>,
 }
 
@@ -76,6 +80,8 @@ pub struct Config {
     pub sync: bool,
     pub enable_test_commands: bool,
     pub source: Option<SourceOptions>,
+    /// Bytes.
+    pub max_view_state: Option<u64>,
     pub log: String,
 }
 
@@ -100,9 +106,15 @@ impl Config {
                 mirror: args.mirror.or(file.mirror),
                 on_history_lost: args.on_history_lost.or(file.on_history_lost),
             })?,
+            max_view_state: args.max_view_state.or(file.max_view_state).map(|text| size(&text)).transpose()?,
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
     }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let found = engine::sql::parse_size(text).filter(|bytes| *bytes > 0);
+    found.ok_or_else(|| format!("--max-view-state: \"{text}\" is no size; give one as in 512MB"))
 }
 
 /// What was given of the source, in text.

@@ -44,8 +44,8 @@ mod tests;
 
 use ::sql::{Notice, Row};
 
-pub use ::sql::parser::Statement;
 pub use ::sql::parser::statement::Copy as CopyOptions;
+pub use ::sql::parser::{Statement, parse_size};
 pub use ::sql::{Datum, Field, SqlError, Type};
 pub use feed::Feed;
 pub use session::{SqlSession, TransactionStatus};

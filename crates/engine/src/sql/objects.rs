@@ -43,12 +43,21 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
             fields.push(Field::new("rows", Type::Int8));
             fields.push(Field::new("changes", Type::Int8));
             fields.push(Field::new("subscribers", Type::Int8));
-            fields.extend(text_fields(&["error", "query"]));
+            fields.extend(text_fields(&["error", "query", "status"]));
             fields
         }
         ShowObjects::Collections => text_fields(&["name", "kind"]),
         ShowObjects::Sinks => sinks::show_fields(),
         ShowObjects::DeadLetters => sinks::letter_columns(),
+    }
+}
+
+/// `running`, or `building: reading, 42 %`.
+fn state_text(view: &views::runtime::ViewStatus) -> String {
+    let state = system::view_state(view);
+    match &view.build {
+        Some(build) => format!("{state}: {}, {:.0} %", build.phase.as_str(), build.percent()),
+        None => state.to_owned(),
     }
 }
 
@@ -92,6 +101,7 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                     Datum::Int(view.subscribers as i64),
                     view.error.as_deref().map_or(Datum::Null, text),
                     text(&view.query),
+                    text(&state_text(view)),
                 ]
                 .into()
             };

@@ -7,6 +7,7 @@ use changes::{Event, LogFilter, LogSubscription, Scope};
 use document::json::to_plain_string;
 use document::{Raw, RawDoc};
 use store::{LogEntry, Operation};
+use views::progress::BuildProgress;
 
 use super::objects::scope_text;
 use crate::{Error, Headwater, Result};
@@ -78,6 +79,13 @@ pub struct ViewStatus {
     pub query: String,
     /// Distinct rows.
     pub rows: usize,
+    /// Estimated bytes, and entries and rows, of everything that the view holds.
+    pub state_bytes: usize,
+    pub state_rows: usize,
+    /// `running`, `stopped`, `building`, or `waiting` for a view that is being built.
+    pub state: &'static str,
+    /// While it is being built.
+    pub build: Option<BuildProgress>,
     /// Output deltas since the database was opened.
     pub changes: u64,
     /// Input rows whose evaluation failed.
@@ -134,6 +142,10 @@ impl Headwater {
             }
         });
         let views = views.into_iter().map(|view| ViewStatus {
+            state_bytes: view.state_bytes,
+            state_rows: view.state_rows,
+            state: super::system::view_state(&view),
+            build: view.build,
             db: view.db,
             name: view.name,
             query: view.query,
@@ -141,7 +153,10 @@ impl Headwater {
             changes: view.counters.changes,
             failures: view.counters.failures,
             subscribers: view.subscribers,
-            lag_ms: i64::from(applied.seconds().saturating_sub(view.position.seconds())) * 1000,
+            lag_ms: match view.build.is_some() || view.awaiting {
+                true => 0,
+                false => i64::from(applied.seconds().saturating_sub(view.position.seconds())) * 1000,
+            },
             error: view.error,
             fields: view.fields,
         });

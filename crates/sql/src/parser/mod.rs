@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 pub(crate) use cursor::fold;
 pub use lexer::{MAX_TEXT_BYTES, SourceMap};
+pub use options::parse_size;
 pub use statement::Statement;
 
 use cursor::Cursor;
@@ -200,6 +201,9 @@ fn alter(cursor: &mut Cursor, position: Option<usize>) -> Result<Statement> {
     }
     if cursor.word("SINK") {
         return sink::alter(cursor);
+    }
+    if cursor.words(&["MATERIALIZED", "VIEW"]) {
+        return read::alter_view(cursor);
     }
     Err(unsupported_object("ALTER", cursor).at(position))
 }

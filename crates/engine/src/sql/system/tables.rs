@@ -4,7 +4,9 @@
 use ::sql::{Datum, Field, SqlError, Type};
 use capture::{MirrorStatus, SourceStatus};
 use views::definition::StreamDefinition;
+use views::progress::BuildProgress;
 use views::runtime::ViewStatus;
+use views::{DeadLetter, ViewDefinition};
 
 use super::super::objects::scope_text;
 use super::{deliveries, int, text};
@@ -44,6 +46,24 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_event_at", Type::Timestamptz),
             ("error", Type::Text),
             ("query", Type::Text),
+            ("state_rows", Type::Int8),
+            ("state_bytes", Type::Int8),
+            ("max_state_rows", Type::Int8),
+            ("max_state_bytes", Type::Int8),
+            ("dead_letters", Type::Int8),
+            ("build_phase", Type::Text),
+            ("build_read", Type::Int8),
+            ("build_total", Type::Int8),
+            ("build_percent", Type::Float8),
+        ]),
+        "view_dead_letters" => of(&[
+            ("database", Type::Text),
+            ("view_name", Type::Text),
+            ("token", Type::Text),
+            ("error_code", Type::Text),
+            ("error", Type::Text),
+            ("row", Type::Json),
+            ("event_timestamp", Type::Timestamptz),
         ]),
         "source" => of(&[
             ("uri", Type::Text),
@@ -94,6 +114,12 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
                 "views" => status.iter().map(view_row).collect(),
                 _ => deliveries::processors(engine, &status),
             })
+        }
+        "view_dead_letters" => {
+            let letters = tokio::runtime::Handle::try_current()
+                .map_err(|_| SqlError::internal("status outside of the runtime"))?
+                .block_on(sql.views.dead_letters())?;
+            Ok(letters.into_iter().map(|(view, letter)| letter_row(&view, letter)).collect())
         }
         "source" => Ok(engine.source().map(|source| source_row(&source.status())).into_iter().collect()),
         "source_mirrors" => {
@@ -177,11 +203,45 @@ fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec
     ]
 }
 
-fn view_row(view: &ViewStatus) -> Vec<(&'static str, Datum)> {
+fn letter_row(view: &ViewDefinition, letter: DeadLetter) -> Vec<(&'static str, Datum)> {
     vec![
         ("database", text(&view.db)),
         ("view_name", text(&view.name)),
-        ("status", text(if view.error.is_some() { "stopped" } else { "running" })),
+        ("token", text(&letter.token)),
+        ("error_code", text(&letter.code)),
+        ("error", text(&letter.message)),
+        ("row", Datum::Json(letter.row)),
+        ("event_timestamp", time(letter.at_ms)),
+    ]
+}
+
+/// `running`, `stopped`, `building`, or `waiting` for a view that is being built.
+pub(in super::super) fn view_state(view: &ViewStatus) -> &'static str {
+    match (&view.error, &view.build) {
+        (Some(_), _) => "stopped",
+        (None, Some(_)) => "building",
+        (None, None) if view.awaiting => "waiting",
+        (None, None) => "running",
+    }
+}
+
+fn view_row(view: &ViewStatus) -> Vec<(&'static str, Datum)> {
+    let limit = |limit: Option<u64>| limit.map_or(Datum::Null, |limit| int(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let build = |value: fn(BuildProgress) -> Datum| view.build.map_or(Datum::Null, value);
+    let limits = view.definition.limits;
+    vec![
+        ("state_rows", int(view.state_rows as i64)),
+        ("state_bytes", int(view.state_bytes as i64)),
+        ("max_state_rows", limit(limits.rows)),
+        ("max_state_bytes", limit(limits.bytes)),
+        ("dead_letters", int(view.dead_letters as i64)),
+        ("build_phase", build(|build| text(build.phase.as_str()))),
+        ("build_read", build(|build| int(build.read as i64))),
+        ("build_total", build(|build| int(build.total as i64))),
+        ("build_percent", build(|build| Datum::Float((build.percent() * 10.0).round() / 10.0))),
+        ("database", text(&view.db)),
+        ("view_name", text(&view.name)),
+        ("status", text(view_state(view))),
         ("row_count", int(view.rows as i64)),
         ("events_processed", int(view.counters.events as i64)),
         ("changes", int(view.counters.changes as i64)),
