@@ -46,11 +46,18 @@ struct Stream {
 struct View {
     db: String,
     name: String,
+    state: String,
+    build: Option<Build>,
     rows: u64,
     changes: u64,
     failures: u64,
     lag_ms: i64,
     error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Build {
+    percent: f64,
 }
 
 #[derive(Deserialize)]
@@ -133,11 +140,12 @@ fn shown(report: &Report) -> String {
     if !report.views.is_empty() {
         let row = |v: &View| {
             let name = text(format!("{}.{}", v.db, v.name));
+            let state = v.build.as_ref().map_or(v.state.clone(), |build| format!("{} {:.0} %", v.state, build.percent));
             let numbers = [v.rows, v.changes, v.failures].map(number);
             let lag = number(format!("{} ms", v.lag_ms));
-            [name].into_iter().chain(numbers).chain([lag, error(v.error.as_ref())]).collect()
+            [name, text(state)].into_iter().chain(numbers).chain([lag, error(v.error.as_ref())]).collect()
         };
-        let header = ["VIEW", "ROWS", "CHANGES", "FAILURES", "LAG", "ERROR"];
+        let header = ["VIEW", "STATE", "ROWS", "CHANGES", "FAILURES", "LAG", "ERROR"];
         out += &table(&header, report.views.iter().map(row).collect());
     }
     if !report.sinks.is_empty() {

@@ -46,9 +46,9 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 const LONGEST_KEY: usize = 1024;
 
 /// Most changes of one batch: a few milliseconds of the committer's time.
-const BATCH_CHANGES: usize = 4096;
+const BATCH_CHANGES: usize = 2048;
 /// … and most bytes.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 512 * 1024;
 
 /// Where checkpoints go: the store, or in tests one that refuses.
 pub trait Records: Send + Sync + std::fmt::Debug {

@@ -228,7 +228,7 @@ struct Together {
 
 impl Together {
     /// Changes and bytes after which a batch is full.
-    const FULL: (usize, usize) = (4096, 1024 * 1024);
+    const FULL: (usize, usize) = (2048, 512 * 1024);
 
     /// Gives back what was there if both do not fit together.
     fn add(&mut self, checkpoint: Checkpoint) -> Option<Vec<Checkpoint>> {

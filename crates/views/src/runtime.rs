@@ -454,7 +454,7 @@ impl Runtime {
         if view.durable {
             self.remove_checkpoint(view.definition.id);
         }
-        supersede(view, fresh);
+        supersede(view, fresh, true);
         Ok(())
     }
 
@@ -664,6 +664,7 @@ impl Runtime {
 
     fn drop_view(&mut self, db: &str, name: &str) -> Result<(), SqlError> {
         let mut view = self.views.remove(self.find(db, name)?);
+        let id = view.definition.id;
         let dropped = || SqlError::new("42P01", format!("materialized view \"{name}\" was dropped"));
         for publisher in view.publishers.drain(..) {
             publisher.end(Err(dropped()));
@@ -673,7 +674,12 @@ impl Runtime {
             self.builds.remove(build);
             self.answer_creator(build.id, Err(dropped()));
         }
-        self.remove_checkpoint(view.definition.id);
+        // What it held is let go of where nobody waits.
+        let removed = move |outcome| {
+            log_failure(outcome);
+            drop(view);
+        };
+        self.writer.remove(id, Box::new(removed));
         self.unblock();
         Ok(())
     }
@@ -754,11 +760,14 @@ fn log_failure(outcome: Result<(), SqlError>) {
     }
 }
 
-/// A view goes on as one that was built anew; its output is the difference.
-fn supersede(view: &mut RunningView, mut fresh: RunningView) {
-    let mut difference: Vec<Delta> = view.take_rows().into_iter().map(|(row, count)| (row, -count)).collect();
-    difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
-    dataflow::consolidate(&mut difference);
+/// A view goes on as one that was built anew; its output is the difference, if anybody hears it.
+fn supersede(view: &mut RunningView, mut fresh: RunningView, heard: bool) {
+    let mut difference: Vec<Delta> = Vec::new();
+    if heard {
+        difference.extend(view.take_rows().into_iter().map(|(row, count)| (row, -count)));
+        difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
+        dataflow::consolidate(&mut difference);
+    }
     fresh.publishers = std::mem::take(&mut view.publishers);
     fresh.counters.events += view.counters.events;
     fresh.counters.changes += view.counters.changes;

@@ -92,6 +92,10 @@ class View {
       this.meta.replaceChildren(element("span", { class: "error" }, info.error));
       return;
     }
+    if (info.build) {
+      this.meta.textContent = `building: ${info.build.phase}, ${show(info.build.read)} of ${show(info.build.total)} events`;
+      return;
+    }
     this.meta.textContent = `${show(info.rows)} rows · ${show(info.changes)} changes · lag ${info.lag_ms} ms`;
     this.table.tHead.replaceChildren(element("tr", {}, ...info.fields.map(field =>
       element("th", { class: field.numeric ? "number" : "" }, field.name))));

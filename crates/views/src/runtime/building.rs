@@ -160,7 +160,9 @@ impl Runtime {
     fn take_place(&mut self, at: usize, mut fresh: RunningView) {
         fresh.position = self.position;
         fresh.built_with = None;
-        supersede(&mut self.views[at], fresh);
+        let own = Source::View { db: fresh.definition.db.clone(), name: fresh.definition.name.clone() };
+        let heard = !self.views[at].publishers.is_empty() || self.views.iter().any(|view| view.reads(&own));
+        supersede(&mut self.views[at], fresh, heard);
         let wall_ms = self.clock.now_ms();
         self.views[at].publish(wall_ms);
         self.dirty = true;
