@@ -19,7 +19,7 @@ use super::records;
 use super::rows::{RowShape, query_event, stream_event};
 
 /// How often a quiet log says how far it has been looked through.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a paused stream is looked at.
 const PAUSED: Duration = Duration::from_millis(200);
 /// Outbox events read at a time.

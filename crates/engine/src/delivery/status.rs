@@ -1,5 +1,6 @@
 //! How a sink does, for whoever looks: SQL, metrics, the dashboard, the terminal.
 
+use base::{ClusterTime, Rate};
 use delivery::Event;
 use parking_lot::Mutex;
 
@@ -50,6 +51,12 @@ pub struct Numbers {
 pub struct SinkReport {
     pub state: State,
     pub numbers: Numbers,
+    /// Of deliveries.
+    pub rate: Rate,
+    /// Everything in the log before this is finished; `None` if the sink does not read the log.
+    pub position: Option<ClusterTime>,
+    /// When the runner last went round, milliseconds since the epoch; 0 before the first time.
+    pub heartbeat_ms: i64,
     /// When the oldest change happened that is read and not finished, milliseconds since the epoch.
     pub oldest_ms: Option<i64>,
     /// Delivered before this start.
@@ -85,13 +92,20 @@ impl SinkStatus {
         self.0.lock().clone()
     }
 
-    pub fn report(&self, state: State, numbers: Numbers, oldest_ms: Option<i64>) {
+    /// A round of the runner at `now_ms`.
+    pub fn report(&self, state: State, numbers: Numbers, position: Option<ClusterTime>, now_ms: i64) {
         let mut report = self.0.lock();
+        let delivered = numbers.delivered.saturating_sub(report.numbers.delivered);
+        report.rate.add(delivered, now_ms);
+        report.heartbeat_ms = now_ms;
+        report.position = position;
         if report.state != State::Failed {
             report.state = state;
         }
         report.numbers = numbers;
-        report.oldest_ms = oldest_ms;
+        // Cluster time is wall time to the second, which is what a lag needs to be known to.
+        let waits = position.filter(|_| numbers.waiting > 0);
+        report.oldest_ms = waits.map(|low| i64::from(low.seconds()) * 1000);
     }
 
     pub fn fail(&self, message: &str) {

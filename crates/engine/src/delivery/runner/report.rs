@@ -31,10 +31,8 @@ impl Runner {
     /// Updates the status that others look at.
     pub(super) fn report(&self) {
         let state = if self.paused { State::Paused } else { State::Running };
-        // Cluster time is wall time to the second, which is what a lag needs to be known to.
-        let waits = self.sink.reads_log() && self.scheduler.unfinished() > 0;
-        let oldest = waits.then(|| i64::from(ClusterTime(self.scheduler.low().time).seconds()) * 1000);
-        self.status.report(state, self.numbers(), oldest);
+        let position = self.sink.reads_log().then(|| ClusterTime(self.scheduler.low().time));
+        self.status.report(state, self.numbers(), position, self.now_us() / 1000);
     }
 
     /// The documents that people and drivers read.
