@@ -28,6 +28,7 @@ mod runner;
 mod source;
 mod status;
 mod targets;
+mod topic;
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,7 @@ use status::SinkStatus;
 pub use handlers::{Change, Failure, HandlerBuilder};
 pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
 pub(crate) use status::SinkReport;
+pub use topic::{TopicMessage, TopicReader};
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;
@@ -100,7 +102,12 @@ impl SinkSnapshot {
 impl Deliveries {
     /// Starts the sinks that are defined.
     pub fn open(store: &Store, hub: &Hub, views: &Views, clock: Arc<dyn Clock>, dir: &std::path::Path) -> Self {
-        let means = targets::Means { store: store.clone(), clock, directory: dir.join("sinks").into() };
+        let means = targets::Means {
+            store: store.clone(),
+            clock,
+            directory: dir.join("sinks").into(),
+            topics: topic::Topics::default(),
+        };
         let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone() };
         let deliveries = Deliveries {
             around,
@@ -185,6 +192,11 @@ impl Deliveries {
         targets::target(sink, &self.means)
     }
 
+    /// The topic of this name, if a sink writes one.
+    pub fn topic(&self, name: &str) -> Option<TopicReader> {
+        self.means.topics.find(name)
+    }
+
     /// Runs something on the threads of the deliveries.
     pub fn spawn<T: Send + 'static>(
         &self,
@@ -257,7 +269,11 @@ impl Deliveries {
             }
             Ok(())
         };
-        self.around.store.write(write).await.map(|_| ()).map_err(store_error)
+        self.around.store.write(write).await.map_err(store_error)?;
+        if let Some(earlier) = earlier {
+            self.means.topics.forget(earlier);
+        }
+        Ok(())
     }
 
     /// Forgets a sink, on disk too. It must have been stopped.
@@ -271,6 +287,7 @@ impl Deliveries {
         };
         self.around.store.write(write).await.map_err(store_error)?;
         self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), None);
+        self.means.topics.forget(sink.uid);
         Ok(())
     }
 
