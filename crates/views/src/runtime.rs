@@ -740,7 +740,7 @@ fn decode(
                 }
             }
         }
-        Source::View { .. } | Source::System { .. } => {}
+        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => {}
     }
     Ok(Ok(rows))
 }

@@ -100,7 +100,7 @@ impl RowMaker {
         let now_us = entry.wall_ms.saturating_mul(1000);
         let mut ctx = StepContext { on_error: OnError::DeadLetter, ..StepContext::at(now_us) };
         let row = views::events::stream_row(entry, stream, &self.columns);
-        let out = self.flow.step(vec![vec![(row, 1)]], &mut ctx)?;
+        let out = self.flow.finish(vec![vec![(row, 1)]], &mut ctx)?;
         portion.failed += ctx.failure_count;
         if let Some(failure) = ctx.failures.last() {
             portion.failure = Some(failure.error.message.clone());
