@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ClusterTime;
+use bytes::Bytes;
 use document::{Doc, DocBuf, Raw, RawDoc};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::event::sdam::SdamEvent;
@@ -62,9 +63,6 @@ impl Identity {
     /// What this version cannot give, each a sentence.
     pub fn limits(&self) -> Vec<String> {
         let mut limits = Vec::new();
-        if !self.has_snapshot_reads() {
-            limits.push("collections cannot be mirrored: that needs snapshot reads, which servers have from 5.0 on");
-        }
         if !self.has_recorded_images() {
             limits.push(
                 "the document after an update is looked up later, and there is none before a change: servers record \
@@ -196,6 +194,16 @@ impl Upstream {
         let command = doc! { "listCollections": 1, "filter": filter, "nameOnly": true, "cursor": {} };
         let reply = self.run(&namespace.db, command, "looking for a collection").await?;
         Ok(reply_documents(reply.bytes())?.next().is_some())
+    }
+
+    /// Runs a command that gives a cursor; its first reply as it came.
+    pub async fn first_batch(&self, db: &str, command: Document, doing: &str) -> Result<Bytes, Failure> {
+        let failed = |error: mongodb::error::Error| Failure::driver(&error, doing);
+        let mut cursor = self.client.database(db).run_cursor_command(command).batch().await.map_err(failed)?;
+        match futures::StreamExt::next(&mut cursor).await {
+            Some(batch) => Ok(Bytes::copy_from_slice(batch.map_err(failed)?.as_raw_document().as_bytes())),
+            None => Err(Failure::reply("a cursor without a batch")),
+        }
     }
 
     /// Runs a command and hands out its reply.
