@@ -42,5 +42,5 @@ mod upstream;
 
 pub use mirror::MirrorState;
 pub use options::{HistoryLost, SourceOptions, Watched};
-pub use source::{CapturedLog, Source, is_captured};
+pub use source::{CapturedLog, Source, SourceTls, is_captured};
 pub use status::{MirrorStatus, SourceState, SourceStatus};

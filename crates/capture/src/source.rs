@@ -1,5 +1,6 @@
 //! The handle of an attached source.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use base::ClusterTime;
 use changes::source::{Deliver, Entries};
 use changes::{Error, LogSource};
 use document::DocBuf;
+use mongodb::options::{ConnectionString, Tls};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use store::{LogEntry, LogPosition, Namespace, Operation, Store};
@@ -57,10 +59,30 @@ pub(crate) struct Shared {
 }
 
 /// What the connection string says of getting in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Login {
     credentials: bool,
-    tls: bool,
+    tls: Option<SourceTls>,
+}
+
+/// How the deployment is known to be the right one.
+#[derive(Clone, Debug, Default)]
+pub struct SourceTls {
+    /// Authorities in PEM; none: those that the machine trusts.
+    pub ca_file: Option<PathBuf>,
+    pub allow_invalid_certificates: bool,
+}
+
+fn login(parsed: &ConnectionString, uri: &str) -> Login {
+    let tls = match &parsed.tls {
+        Some(Tls::Enabled(options)) => Some(SourceTls {
+            ca_file: options.ca_file_path.clone(),
+            allow_invalid_certificates: options.allow_invalid_certificates.unwrap_or(false),
+        }),
+        Some(Tls::Disabled) => None,
+        None => uri.starts_with("mongodb+srv").then(SourceTls::default),
+    };
+    Login { credentials: parsed.credential.is_some(), tls }
 }
 
 /// A question to the deployment.
@@ -86,13 +108,9 @@ impl Source {
     /// # Errors
     /// A sentence, if the connection string cannot be read or the store fails.
     pub fn start(store: Store, options: SourceOptions) -> Result<Self, String> {
-        let parsed = mongodb::options::ConnectionString::parse(&options.uri)
+        let parsed = ConnectionString::parse(&options.uri)
             .map_err(|error| format!("--source is no connection string: {error}"))?;
-        let login = Login {
-            credentials: parsed.credential.is_some(),
-            tls: matches!(parsed.tls, Some(mongodb::options::Tls::Enabled(_)))
-                || options.uri.starts_with("mongodb+srv"),
-        };
+        let login = login(&parsed, &options.uri);
         let uncovered = options
             .mirrored
             .iter()
@@ -159,8 +177,9 @@ impl Source {
         self.0.shared.login.credentials
     }
 
-    pub fn uses_tls(&self) -> bool {
-        self.0.shared.login.tls
+    /// How connections to it are encrypted; `None`: they are not.
+    pub fn tls(&self) -> Option<&SourceTls> {
+        self.0.shared.login.tls.as_ref()
     }
 
     /// Where clients' commands go: the primary or a router, once one is known.

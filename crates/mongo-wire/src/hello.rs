@@ -84,6 +84,7 @@ pub async fn run(ctx: &Context, body: document::RawDoc<'_>, legacy: bool) -> Res
     if identity.is_none() && offers_zlib(body) {
         reply.push("compression", vec![Value::from("zlib")]);
     }
+    crate::login::hello(ctx, body, &mut reply);
     Ok(reply.into())
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use crate::connection;
 use crate::cursors::CursorRegistry;
 use crate::failpoint::FailPoints;
+use crate::front::Connector;
 use crate::hello::Topology;
+use crate::socket::Tls;
 
 /// More connections than this are closed at once; each may hold a message and a reply.
 pub const MAX_CONNECTIONS: usize = 20_000;
@@ -32,6 +34,9 @@ pub struct Shared {
     pub topology: Topology,
     pub counters: Counters,
     pub started_ms: i64,
+    /// Connections are encrypted.
+    pub tls: Option<Tls>,
+    pub front_tls: Connector,
     /// True once the server is going down.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -54,6 +59,7 @@ pub struct Counters {
 pub async fn serve(
     listener: TcpListener,
     engine: Headwater,
+    tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let (stop, stopped) = watch::channel(false);
@@ -67,6 +73,8 @@ pub async fn serve(
         },
         counters: Counters::default(),
         started_ms: now_ms,
+        tls,
+        front_tls: Connector::default(),
         shutdown: stopped,
         engine,
     });

@@ -56,12 +56,6 @@ pub fn command_line() -> Reply {
     Reply::new().with("argv", vec![Value::from("headwater")]).with("parsed", Doc::new())
 }
 
-pub fn connection_status() -> Reply {
-    let auth =
-        Doc::new().with("authenticatedUsers", Vec::<Value>::new()).with("authenticatedUserRoles", Vec::<Value>::new());
-    Reply::new().with("authInfo", auth)
-}
-
 pub fn server_status(ctx: &Context) -> Reply {
     let counters = &ctx.server.counters;
     let open = counters.connections_open.load(Ordering::Relaxed) as i32;
