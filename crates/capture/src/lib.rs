@@ -31,6 +31,7 @@ mod image;
 mod load;
 mod lost;
 mod mirror;
+mod needs;
 mod options;
 mod position;
 mod run;
@@ -41,6 +42,7 @@ mod translate;
 mod upstream;
 
 pub use mirror::MirrorState;
+pub use needs::Need;
 pub use options::{HistoryLost, SourceOptions, Watched};
 pub use source::{CapturedLog, Source, SourceTls, is_captured};
 pub use status::{MirrorStatus, SourceState, SourceStatus};

@@ -22,13 +22,16 @@ use crate::failure::Failure;
 use crate::load::Loader;
 use crate::lost::begin_again;
 use crate::mirror;
+use crate::needs::{self, Need};
 use crate::options::HistoryLost;
 use crate::position::{Position, save_beginning};
 use crate::snapshot::apply_chunk;
 use crate::source::{LookUp, Shared};
 use crate::status::SourceState;
 use crate::translate::{Captured, Translated, Translator, gap};
-use crate::upstream::{BATCH_EVENTS, Upstream, client_options, id_to_bson, owned, reply_cursor, reply_documents};
+use crate::upstream::{
+    BATCH_EVENTS, Scope, Upstream, client_options, id_to_bson, owned, reply_cursor, reply_documents,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -78,6 +81,9 @@ async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<U
     let mut pause = FIRST_PAUSE;
     let mut client: Option<Client> = None;
     let mut recover = None;
+    if shared.options.only_needed {
+        shared.needs.until_complete().await;
+    }
     loop {
         let opened_before = shared.status.lock().events;
         let began = Instant::now();
@@ -90,6 +96,7 @@ async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<U
             pause = FIRST_PAUSE;
         }
         match failure {
+            Failure::Wider => continue,
             Failure::Passing(problem) => {
                 report(shared, SourceState::Connecting, &problem);
             }
@@ -207,7 +214,10 @@ async fn capture(
         connected.send_replace(Some(ready.clone()));
     }
     let resume = stored.as_ref().filter(|_| recover.is_none());
-    let mut cursor = ready.watch(&shared.options, resume.map(|position| &position.token)).await?;
+    let (needs, needs_version) = shared.needs.current();
+    let open = OpenCursor::new(shared, needs_version);
+    let scope = Scope { options: &shared.options, needs: &needs };
+    let mut cursor = ready.watch(scope, resume.map(|position| &position.token)).await?;
     let first = next_reply(&mut cursor).await?;
     let start = start_position(&first, &ready, resume)?;
     if let Some(reason) = recover {
@@ -221,7 +231,11 @@ async fn capture(
         });
         saved.await.map_err(|error| Failure::store(&error))?;
         *shared.beginning.write() = Some(start.time.next());
+        fulfil(shared, &needs, start.time).await?;
         connected.send_replace(Some(ready.clone()));
+    }
+    if stored.is_some() {
+        fulfil(shared, &needs, start.time).await?;
     }
     {
         let mut status = shared.status.lock();
@@ -246,9 +260,41 @@ async fn capture(
         began,
     };
     session.reply(&first).await?;
-    loop {
+    while shared.needs.version() == needs_version {
         session.step(&mut cursor).await?;
     }
+    session.settle().await?;
+    drop(open);
+    Err(Failure::Wider)
+}
+
+/// While it lives, a cursor is open, or may be.
+struct OpenCursor<'a>(&'a Shared);
+
+impl<'a> OpenCursor<'a> {
+    fn new(shared: &'a Shared, version: u64) -> Self {
+        shared.needs.opened(Some(version));
+        OpenCursor(shared)
+    }
+}
+
+impl Drop for OpenCursor<'_> {
+    fn drop(&mut self) {
+        self.0.needs.opened(None);
+    }
+}
+
+/// Writes down since when what is needed has been captured.
+async fn fulfil(shared: &Shared, needs: &[Need], position: ClusterTime) -> Result<(), Failure> {
+    if !shared.options.only_needed {
+        return Ok(());
+    }
+    let fulfilled = shared.needs.fulfil(needs, position);
+    let saved = shared.store.write(move |txn| {
+        needs::save(txn, &fulfilled);
+        Ok(())
+    });
+    saved.await.map_err(|error| Failure::store(&error)).map(|_| ())
 }
 
 /// Connects, or uses the connection that there is; the driver heals its own sockets.

@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use store::Namespace;
 
 use crate::failure::{Failure, STANDALONE};
+use crate::needs::{self, Need};
 use crate::options::{SourceOptions, filter};
 
 /// How long the deployment may take to answer before it counts as unreachable, unless the
@@ -77,6 +78,13 @@ impl Identity {
     }
 }
 
+/// What a change stream shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub options: &'a SourceOptions,
+    pub needs: &'a [Need],
+}
+
 /// A connection to the deployment.
 #[derive(Clone)]
 pub struct Upstream {
@@ -129,9 +137,9 @@ impl Upstream {
     }
 
     /// Opens the change stream of everything that is captured, after `resume`.
-    pub async fn watch(&self, options: &SourceOptions, resume: Option<&DocBuf>) -> Result<RawBatchCursor, Failure> {
-        let command = self.watch_command(options, resume)?;
-        let db = one_database(options).unwrap_or("admin");
+    pub async fn watch(&self, scope: Scope<'_>, resume: Option<&DocBuf>) -> Result<RawBatchCursor, Failure> {
+        let command = self.watch_command(scope, resume)?;
+        let db = one_database(scope.options).unwrap_or("admin");
         self.client
             .database(db)
             .run_cursor_command(command)
@@ -142,23 +150,34 @@ impl Upstream {
             .map_err(|error| Failure::driver(&error, "opening the change stream"))
     }
 
-    fn watch_command(&self, options: &SourceOptions, resume: Option<&DocBuf>) -> Result<Document, Failure> {
+    fn watch_command(&self, scope: Scope<'_>, resume: Option<&DocBuf>) -> Result<Document, Failure> {
         let mut stream = Document::new();
-        if one_database(options).is_none() {
+        if one_database(scope.options).is_none() {
             stream.insert("allChangesForCluster", true);
         }
-        if self.identity.has_recorded_images() {
-            stream.insert("fullDocument", "whenAvailable");
-            stream.insert("fullDocumentBeforeChange", "whenAvailable");
-            stream.insert("showExpandedEvents", true);
-        } else {
-            stream.insert("fullDocument", "updateLookup");
+        let images = !scope.options.only_needed || needs::images(scope.needs);
+        match self.identity.has_recorded_images() {
+            true => {
+                stream.insert("showExpandedEvents", true);
+                if images {
+                    stream.insert("fullDocument", "whenAvailable");
+                    stream.insert("fullDocumentBeforeChange", "whenAvailable");
+                }
+            }
+            false if images => {
+                stream.insert("fullDocument", "updateLookup");
+            }
+            false => {}
         }
         if let Some(token) = resume {
             stream.insert("startAfter", to_bson(token)?);
         }
         let mut pipeline = vec![doc! { "$changeStream": stream }];
-        if let Some(filter) = filter(&options.watched) {
+        let filter = match scope.options.only_needed {
+            true => needs::filter(scope.needs),
+            false => filter(&scope.options.watched),
+        };
+        if let Some(filter) = filter {
             pipeline.push(doc! { "$match": to_bson(&filter.to_buf())? });
         }
         if self.identity.splits_large_events() {

@@ -144,6 +144,9 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
+        if let Some(source) = &source {
+            source.needs_are_complete();
+        }
         let clock = Arc::clone(&options.clock);
         let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
         let inner = Inner {

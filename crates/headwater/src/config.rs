@@ -38,7 +38,8 @@ pub struct ServeArgs {
     /// driver's options) instead of keeping documents here.
     #[arg(long, env = "HEADWATER_SOURCE", value_name = "URI")]
     pub source: Option<String>,
-    /// With --source: capture only these, as db or db.collection, separated by commas [default: everything].
+    /// With --source: capture only these, as db or db.collection, separated by commas, or "needed" for what
+    /// change streams and views need [default: everything].
     #[arg(long, env = "HEADWATER_CAPTURE", value_name = "NAMES", value_delimiter = ',')]
     pub capture: Option<Vec<String>>,
     /// With --source: mirror these collections from the start, as db.collection; views mirror what they read.
@@ -174,7 +175,9 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
         };
     };
     let mut options = SourceOptions::new(uri);
-    for name in given.capture.unwrap_or_default() {
+    let capture = given.capture.unwrap_or_default();
+    options.only_needed = capture == ["needed"];
+    for name in capture.iter().filter(|_| !options.only_needed) {
         options.watched.push(name.parse().map_err(|e| format!("--capture: {e}"))?);
     }
     for name in given.mirror.unwrap_or_default() {

@@ -81,7 +81,7 @@ async fn watch(ctx: &Context, link: &mut Link, command: Command) -> Result<Route
     let body = command.body.as_doc();
     let (Some(source), Some(stage)) = (ctx.server.engine.source(), stage(body)) else { return Ok(Route::There) };
     let (db, collection) = scope(body, stage);
-    if !source.covers(db, collection) {
+    if !source.serves_clients() || !source.covers(db, collection) {
         return Ok(Route::There);
     }
     let start = ["resumeAfter", "startAfter", "startAtOperationTime"].into_iter().find(|name| stage.contains(name));

@@ -26,6 +26,7 @@ mod login;
 mod reply;
 mod server;
 mod socket;
+mod version;
 
 pub use server::{MAX_CONNECTIONS, serve};
 pub use socket::Tls;

@@ -18,6 +18,7 @@ use crate::failpoint::FailPoints;
 use crate::front::Connector;
 use crate::hello::Topology;
 use crate::socket::Tls;
+use crate::version::Reported;
 
 /// More connections than this are closed at once; each may hold a message and a reply.
 pub const MAX_CONNECTIONS: usize = 20_000;
@@ -32,6 +33,7 @@ pub struct Shared {
     pub cursors: CursorRegistry,
     pub fail_points: FailPoints,
     pub topology: Topology,
+    pub version: Reported,
     pub counters: Counters,
     pub started_ms: i64,
     /// Connections are encrypted.
@@ -71,6 +73,7 @@ pub async fn serve(
             process_id: base::id::new_object_id(now_ms),
             election_id: base::id::new_object_id(now_ms),
         },
+        version: Reported::default(),
         counters: Counters::default(),
         started_ms: now_ms,
         tls,

@@ -305,6 +305,7 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
         return Err(Error::new(50, "operation exceeded time limit"));
     }
     login::check(ctx, request, table::need(spec, request.body.as_doc()))?;
+    ctx.server.version.check(request)?;
     caller::check_snapshot_support(request)?;
     let result = dispatch(ctx, spec, request).await;
     let ends = matches!(spec.kind, Kind::CommitTransaction | Kind::AbortTransaction);
@@ -325,7 +326,7 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
     match spec.kind {
         Kind::Hello { legacy } => crate::hello::run(ctx, request.body.as_doc(), legacy).await,
         Kind::Ping => Ok(Reply::new()),
-        Kind::BuildInfo => Ok(diagnostic::build_info()),
+        Kind::BuildInfo => Ok(diagnostic::build_info(ctx)),
         Kind::WhatsMyUri => Ok(Reply::new().with("you", ctx.peer.remote.to_string())),
         Kind::HostInfo => Ok(diagnostic::host_info(ctx)),
         Kind::GetLog => diagnostic::get_log(request),
