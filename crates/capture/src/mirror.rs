@@ -122,8 +122,3 @@ pub fn all(reader: &impl Reader) -> store::Result<Vec<(Namespace, MirrorRecord)>
     }
     Ok(found)
 }
-
-/// The first mirror whose load is not complete.
-pub fn next_to_load(reader: &impl Reader) -> store::Result<Option<(Namespace, MirrorRecord)>> {
-    Ok(all(reader)?.into_iter().find(|(_, record)| record.state != MirrorState::Live))
-}
