@@ -138,8 +138,7 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
-        let clock = Arc::clone(&options.clock);
-        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), &options);
         let inner = Inner {
             options,
             store,

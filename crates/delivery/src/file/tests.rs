@@ -26,7 +26,7 @@ fn delivery(n: i32) -> Delivery {
         row,
         priority: 0,
     };
-    Delivery { events: vec![Arc::new(event)], attempt: 1, marks: Default::default() }
+    Delivery { events: vec![Arc::new(event)], attempt: 1, ..Delivery::default() }
 }
 
 #[tokio::test]
