@@ -147,8 +147,7 @@ impl Headwater {
         if let Some(source) = &source {
             source.needs_are_complete();
         }
-        let clock = Arc::clone(&options.clock);
-        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), &options);
         let inner = Inner {
             options,
             store,

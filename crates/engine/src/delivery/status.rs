@@ -1,7 +1,8 @@
 //! How a sink does, for whoever looks: SQL, metrics, the dashboard, the terminal.
 
-use base::{ClusterTime, Rate};
-use delivery::Event;
+use base::Rate;
+use delivery::runner::{Numbers, Observer, Round};
+use delivery::{Event, Position};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum State {
     Starting,
     Running,
     Paused,
+    /// Another process of the group delivers it.
+    Standby,
     /// With an error, until RESUME or REPLAY.
     Failed,
     /// The server stops.
@@ -23,27 +26,11 @@ impl State {
             State::Starting => "starting",
             State::Running => "running",
             State::Paused => "paused",
+            State::Standby => "standby",
             State::Failed => "failed",
             State::Ended => "stopped",
         }
     }
-}
-
-/// Counted by the scheduler since the sink was started.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Numbers {
-    pub delivered: u64,
-    /// Attempts that failed.
-    pub failures: u64,
-    pub dead: u64,
-    pub skipped: u64,
-    /// Read and not finished.
-    pub waiting: u64,
-    /// Batches under way.
-    pub flying: u64,
-    /// Keys with dead letters.
-    pub parked_keys: u64,
-    pub circuit_open: bool,
 }
 
 /// Everything at one moment.
@@ -53,8 +40,8 @@ pub struct SinkReport {
     pub numbers: Numbers,
     /// Of deliveries.
     pub rate: Rate,
-    /// Everything in the log before this is finished; `None` if the sink does not read the log.
-    pub position: Option<ClusterTime>,
+    /// Everything before this is finished.
+    pub low: Position,
     /// When the runner last went round, milliseconds since the epoch; 0 before the first time.
     pub heartbeat_ms: i64,
     /// When the oldest change happened that is read and not finished, milliseconds since the epoch.
@@ -69,6 +56,9 @@ pub struct SinkReport {
     pub last_latency_ms: i64,
     /// Rows of the query that could not be made.
     pub rows_failed: u64,
+    /// Which process of a group delivers it, under which fence; empty and 0 without a group.
+    pub holder: String,
+    pub fence: u64,
     /// The last thing that went wrong.
     pub error: Option<String>,
     pub error_ms: i64,
@@ -92,31 +82,10 @@ impl SinkStatus {
         self.0.lock().clone()
     }
 
-    /// A round of the runner at `now_ms`.
-    pub fn report(&self, state: State, numbers: Numbers, position: Option<ClusterTime>, now_ms: i64) {
-        let mut report = self.0.lock();
-        let delivered = numbers.delivered.saturating_sub(report.numbers.delivered);
-        report.rate.add(delivered, now_ms);
-        report.heartbeat_ms = now_ms;
-        report.position = position;
-        if report.state != State::Failed {
-            report.state = state;
-        }
-        report.numbers = numbers;
-        // Cluster time is wall time to the second, which is what a lag needs to be known to.
-        let waits = position.filter(|_| numbers.waiting > 0);
-        report.oldest_ms = waits.map(|low| i64::from(low.seconds()) * 1000);
-    }
-
     pub fn fail(&self, message: &str) {
         let mut report = self.0.lock();
         report.state = State::Failed;
         report.error = Some(message.to_owned());
-    }
-
-    /// The target cannot be reached yet.
-    pub fn waits(&self, message: &str) {
-        self.0.lock().error = Some(message.to_owned());
     }
 
     pub fn ended(&self) {
@@ -126,13 +95,47 @@ impl SinkStatus {
         }
     }
 
-    pub fn attempt_failed(&self, message: &str, now_ms: i64) {
+    /// Another process of the group delivers it, or nobody yet.
+    pub fn stands_by(&self, holder: &str, fence: u64, delivered: u64) {
+        let mut report = self.0.lock();
+        report.state = State::Standby;
+        report.numbers = Numbers::default();
+        report.oldest_ms = None;
+        (report.holder, report.fence, report.delivered_before) = (holder.to_owned(), fence, delivered);
+    }
+
+    /// This process delivers it from now on.
+    pub fn holds(&self, holder: &str, fence: u64, delivered: u64) {
+        let mut report = self.0.lock();
+        report.state = State::Starting;
+        report.error = None;
+        (report.holder, report.fence, report.delivered_before) = (holder.to_owned(), fence, delivered);
+    }
+}
+
+impl Observer for SinkStatus {
+    fn report(&self, round: &Round) {
+        let mut report = self.0.lock();
+        if report.state != State::Failed {
+            report.state = if round.paused { State::Paused } else { State::Running };
+        }
+        let delivered = round.numbers.delivered.saturating_sub(report.numbers.delivered);
+        report.rate.add(delivered, round.now_ms);
+        report.heartbeat_ms = round.now_ms;
+        (report.numbers, report.low, report.oldest_ms) = (round.numbers, round.low, round.oldest_ms);
+    }
+
+    fn waits(&self, message: &str) {
+        self.0.lock().error = Some(message.to_owned());
+    }
+
+    fn attempt_failed(&self, message: &str, now_ms: i64) {
         let mut report = self.0.lock();
         report.error = Some(message.to_owned());
         report.error_ms = now_ms;
     }
 
-    pub fn rows_failed(&self, count: u64, message: Option<String>) {
+    fn rows_failed(&self, count: u64, message: Option<String>) {
         if count > 0 {
             let mut report = self.0.lock();
             report.rows_failed += count;
@@ -140,7 +143,7 @@ impl SinkStatus {
         }
     }
 
-    pub fn concluded(&self, event: &Event, at_ms: i64) {
+    fn concluded(&self, event: &Event, at_ms: i64) {
         let mut report = self.0.lock();
         report.last_event_ms = event.time_ms;
         report.last_delivery_ms = at_ms;

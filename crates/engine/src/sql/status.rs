@@ -1,6 +1,7 @@
 //! How the database does: for the dashboard, metrics and whoever embeds it.
 
 use ::sql::{Field, SqlError};
+use base::ClusterTime;
 use changes::{Event, LogFilter, LogSubscription, Scope};
 use document::json::to_plain_string;
 use document::{Raw, RawDoc};
@@ -260,13 +261,12 @@ impl Headwater {
 
     /// How far a sink is behind: the log after its position, or the rows of its view that wait.
     pub(super) fn sink_lag(&self, snapshot: &SinkSnapshot, now_ms: i64) -> Lag {
-        match snapshot.report.position {
-            Some(position) => {
-                let lag = self.sql().log.after(position, now_ms);
-                Lag { ms: lag.ms.max(snapshot.lag_ms(now_ms)), ..lag }
-            }
-            None => Lag { events: snapshot.report.numbers.waiting, ms: snapshot.lag_ms(now_ms) },
+        let ms = snapshot.lag_ms(now_ms);
+        if !snapshot.sink.reads_log() {
+            return Lag { events: snapshot.report.numbers.waiting, ms };
         }
+        let lag = self.sql().log.after(ClusterTime(snapshot.report.low.time), now_ms);
+        Lag { ms: lag.ms.max(ms), ..lag }
     }
 
     /// A view's rows, then its changes.
@@ -300,6 +300,6 @@ fn summary(entry: &LogEntry) -> ChangeSummary {
     }
 }
 
-fn wall_ms(time: base::ClusterTime) -> i64 {
+fn wall_ms(time: ClusterTime) -> i64 {
     i64::from(time.seconds()) * 1000
 }
