@@ -33,6 +33,7 @@
 
 pub mod documents;
 pub mod sql;
+pub mod users;
 
 mod cursor;
 mod delivery;
@@ -47,16 +48,18 @@ use base::{Clock, ClusterTime, SystemClock};
 use changes::Hub;
 use store::{Store, StoreOptions};
 
-pub use capture::{HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, Watched};
+pub use capture::{
+    HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, SourceTls, Watched,
+};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
-pub use delivery::{Change, Failure, HandlerBuilder};
+pub use delivery::{Change, Failure, HandlerBuilder, TopicMessage, TopicReader};
 pub use error::{Error, ErrorKind, Result};
 pub use operations::{OperationInfo, Operations, Running};
 pub use sessions::{Expired, Sessions};
 pub use sql::{
-    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
-    SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
-    datum_text,
+    BuildStatus, ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field,
+    Outcome, SinkStatus, SqlError, SqlSession, Status, StreamStatus, Topic, TransactionStatus, Type, ViewProgress,
+    ViewStatus, ViewSubscription, datum_text, token_after,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
 pub use views::StateLimits;
@@ -77,6 +80,8 @@ pub struct Options {
     pub source: Option<SourceOptions>,
     /// How much a materialized view may hold that does not say it itself.
     pub view_limits: StateLimits,
+    /// Who may log in; without it nobody has to.
+    pub users: Option<Arc<users::Users>>,
 }
 
 impl Options {
@@ -90,6 +95,7 @@ impl Options {
             enable_test_commands: false,
             source: None,
             view_limits: StateLimits::default(),
+            users: None,
         }
     }
 }
@@ -142,8 +148,10 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), &options)?;
-        let clock = Arc::clone(&options.clock);
-        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        if let Some(source) = &source {
+            source.needs_are_complete();
+        }
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), &options);
         let inner = Inner {
             options,
             store,

@@ -6,6 +6,7 @@ use ::sql::{Catalog, Datum, Field, Row, SqlError, Type};
 use views::{StreamDefinition, StreamScope};
 
 use super::session::SqlSession;
+use super::status::ViewStatus;
 use super::{Outcome, sinks, system};
 
 pub(super) fn text_fields(names: &[&str]) -> Vec<Field> {
@@ -53,11 +54,10 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
 }
 
 /// `running`, or `building: reading, 42 %`.
-fn state_text(view: &views::runtime::ViewStatus) -> String {
-    let state = system::view_state(view);
+fn state_text(view: &ViewStatus) -> String {
     match &view.build {
-        Some(build) => format!("{state}: {}, {:.0} %", build.phase.as_str(), build.percent()),
-        None => state.to_owned(),
+        Some(build) => format!("{}: {}, {:.0} %", view.state, build.phase, build.percent),
+        None => view.state.to_owned(),
     }
 }
 
@@ -69,10 +69,10 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
     let rows = match kind {
         ShowObjects::ChangeStreams => {
             let definitions = sql.views.definitions();
+            let counters = sql.counters.lock();
             let streams = definitions.streams.values().filter(|stream| stream.db == db);
             let row = |stream: &StreamDefinition| -> Row {
-                let counters = sql.counters.lock();
-                let counted = counters.get(&(stream.db.clone(), stream.name.clone())).copied().unwrap_or_default();
+                let counted = counters.streams.get(&(stream.db.clone(), stream.name.clone()));
                 let types = match stream.operation_types.as_slice() {
                     [] => "all".to_owned(),
                     some => some.join(", "),
@@ -83,7 +83,7 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                     text(&types),
                     text(&options_text(stream)),
                     stream.filter_text.as_deref().map_or(Datum::Null, text),
-                    Datum::Int(counted.events as i64),
+                    Datum::Int(counted.map_or(0, |counted| counted.events as i64)),
                     Datum::Timestamp(stream.created_ms.saturating_mul(1000)),
                     Datum::Bool(stream.paused_at.is_some()),
                 ]
@@ -93,11 +93,11 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
         }
         ShowObjects::Views => {
             let status = sql.views.status(false).await?;
-            let row = |view: &views::runtime::ViewStatus| -> Row {
+            let row = |view: &ViewStatus| -> Row {
                 [
                     text(&view.name),
                     Datum::Int(view.rows as i64),
-                    Datum::Int(view.counters.changes as i64),
+                    Datum::Int(view.changes as i64),
                     Datum::Int(view.subscribers as i64),
                     view.error.as_deref().map_or(Datum::Null, text),
                     text(&view.query),
@@ -105,7 +105,8 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                 ]
                 .into()
             };
-            status.iter().filter(|view| view.db == db).map(row).collect()
+            let own = status.into_iter().filter(|view| view.db == db);
+            own.map(|view| row(&session.engine().view_status(view))).collect()
         }
         ShowObjects::Collections => {
             let catalog = session.engine().store().catalog();

@@ -66,10 +66,13 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             mongo: local(mongo),
             pg: local(pg),
             http: local(http),
+            http_allow_origin: Vec::new(),
             sync: true,
             enable_test_commands: false,
             source: None,
             max_view_state: None,
+            users: None,
+            tls: None,
             log: "warn".into(),
         }
     };

@@ -89,7 +89,7 @@ pub(crate) fn decode(
                 }
             }
         }
-        Source::View { .. } | Source::System { .. } => {}
+        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => {}
     }
     Ok(Ok(rows))
 }

@@ -25,7 +25,6 @@ use ::sql::{Datum, Field, Relation, Row, Source, SqlError, Type};
 use views::SystemTables;
 
 pub(super) use deliveries::letter_rows;
-pub(super) use tables::view_state;
 
 use super::session::Identity;
 use crate::Headwater;
