@@ -96,10 +96,13 @@ fn corpus() -> Vec<Vec<String>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut statements = Vec::new();
     for (folder, prefix) in [(here.join("tests/plans"), "> "), (here.join("../../tests/law/constructs"), "")] {
-        let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut paths: Vec<_> = std::fs::read_dir(folder)
+            .expect("the corpus is there")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         paths.sort();
         for path in paths.into_iter().filter(|path| path.is_file()) {
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = std::fs::read_to_string(&path).expect("a text");
             let lines =
                 text.lines().filter_map(|line| line.strip_prefix(prefix)).filter(|line| !line.starts_with("--"));
             statements.extend(lines.map(|line| tokens(line.trim_start_matches("@refused "))));
@@ -180,7 +183,7 @@ fn mutate(random: &mut Random, corpus: &[Vec<String>]) -> String {
     let separator = if random.below(20) == 0 { "" } else { " " };
     let mut text = statement.join(separator);
     if text.len() > MOST_BYTES {
-        let end = (0..=MOST_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let end = (0..=MOST_BYTES).rev().find(|at| text.is_char_boundary(*at)).expect("0 is a boundary");
         text.truncate(end);
     }
     text
