@@ -144,6 +144,18 @@ def test_a_view_follows_its_collection_through_drop_and_rename(server, database)
     assert count() == 0
 
 
+def test_a_recursive_query_ends_or_fails(server, database):
+    sql = server.sql(database.name)
+    counted = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 500) SELECT count(*), max(n) FROM t"
+    assert sql.execute(counted).fetchone() == (500, 500)
+    endless = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t, (VALUES (1), (2), (3), (4)) v) SELECT count(*) FROM t"
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+        sql.execute(endless)
+    for maintained in ("CREATE MATERIALIZED VIEW v AS ", "DECLARE c CURSOR WITH HOLD FOR SUBSCRIBE "):
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            sql.execute(maintained + (counted if "VIEW" in maintained else f"({counted})"))
+
+
 ARTICLE = pathlib.Path(__file__).parents[3] / "shared/article"
 
 

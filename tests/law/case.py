@@ -254,7 +254,9 @@ class Case:
                     continue
                 query = f"{self.queries[index].render(self.dialect)} AS OF TOKEN '{token}'"
                 then = ask(sides.ours(self.database), query)
-                if then == expected:
+                if isinstance(then, Failed) and then.code == "0A000":
+                    yield index, Verdict("refused", then.message)
+                elif then == expected:
                     yield index, Verdict("agree as of a token")
                 elif self.rule(index) == "safe" or not isinstance(then, Failed):
                     yield index, Verdict("DIFFERS", "the query as of an earlier token differs", [("PostgreSQL", expected), ("as of the token", then)])

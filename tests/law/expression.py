@@ -88,7 +88,7 @@ class Expressions:
     def int(self, scope, depth):
         forms = ["({int} + {int})", "({int} - {int})", "abs({int})", "({int} % NULLIF({int}, 0))", "({int} / NULLIF({int}, 0))", "length({text})",
                  "({bool})::int", "extract(year FROM {time})::int", "extract(dow FROM {time})::int", "position({text} IN {text})", "(-{int})",
-                 "jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN '[1]'::jsonb END)", "mod(round({numeric}), 7)::int", "ascii({text})",
+                 "jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN '[1]'::jsonb END)", "mod(round({numeric}), 7)::int", "ascii({text})", "regexp_instr({text}, '[b-z]')",
                  "date_part('hour', {time})::int", "octet_length({text})", "sign({numeric})::int", "cardinality(string_to_array({text}, ' '))",
                  "gcd({int}, 6)", "({int} & 5)", "({int} | 2)", "({int} # 3)", "width_bucket({int}, 0, 10, 4)", "char_length({text})",
                  "extract(week FROM {time})::int", "extract(doy FROM {time})::int", "(({time})::date - '2024-01-01'::date)",
@@ -147,6 +147,8 @@ class Expressions:
                  "(({int}, {text}) = ({int}, {text}))", "(({int}, {text}) < (2, 'a'))", "({text} SIMILAR TO '(a|b)%')", "jsonb_path_exists({json}, '$.k ? (@ > 0)')",
                  "({text} <> '' AND {text} IS NOT NULL)", "({json} @? '$[*] ? (@ == 1)')", "(ARRAY[{int}, 2] @> ARRAY[2])", "(ARRAY[{text}] && ARRAY['a', 'b'])", "(jsonb_path_match(jsonb_build_object('k', {int}), '$.k > 1'))", "({text} ^@ 'a')", "({text} ~* 'A.')",
                  "(({time}, interval '1 day') OVERLAPS ('2024-01-01Z'::timestamptz, '2024-01-02Z'::timestamptz))",
+                 "({int} BETWEEN SYMMETRIC {int} AND {int})", "({text} LIKE ANY (ARRAY['%a%', 'b_', {text}]))", "({text} NOT LIKE ALL (ARRAY['a%', '%b']))",
+                 "(ROW({int}, {text}) IS NULL)", "(({int}, {json}) IS NOT NULL)", "regexp_like({text}, '[ab]+')",
                  "(({int}, {int}) IN ((1, 2), (2, {int})))", "({json} @@ '$.k == 1')", "(ROW({int}, {text}) IS DISTINCT FROM ROW({int}, 'a'))", "isfinite({time})"]
         if self.unsafe:
             forms += ["({text})::boolean"]
@@ -175,6 +177,7 @@ class Expressions:
                  "jsonb_strip_nulls({json})", "to_jsonb(string_to_array({text}, ' '))", "jsonb_build_object('j', {json})",
                  "(CASE WHEN jsonb_typeof({json}) = 'object' THEN {json} END)", "(jsonb_build_object('k', {int}) || jsonb_build_object('v', {text}))",
                  "jsonb_set(jsonb_build_object('k', {int}), '{k}', COALESCE({json}, 'null'))", "(jsonb_build_object('k', {int}, 'v', {json}) - 'k')",
+                 "jsonb_set_lax(jsonb_build_object('k', {int}), '{k}', {json}, true, 'delete_key')",
                  "jsonb_path_query_first({json}, '$.k')", "jsonb_path_query_array({json}, '$[*]')", "(jsonb_build_array({int}, {json}) - 0)",
                  "jsonb_insert('[1]'::jsonb, '{0}', COALESCE({json}, 'null'))", "to_jsonb(ARRAY[{int}, {int}])",
                  "jsonb_object(ARRAY['a', 'b'], ARRAY[{text}, 'x'])", "to_jsonb({time})", "jsonb_build_object('k', {numeric}, 'l', {time}, 'm', ARRAY[{text}])",
@@ -182,6 +185,9 @@ class Expressions:
                  "jsonb_path_query_array(jsonb_build_array({int}, {numeric}), '$[*] ? (@ >= 1)')", "to_jsonb({float})"]
         if self.rng.random() < 0.15:
             return self.element(scope, depth)
+        if scope.subquery:
+            # Where an expression is not said twice: two subqueries are never the same expression for us.
+            forms += ["(SELECT jsonb_agg(x) FROM unnest(ARRAY[{int}, 3, {int}]) x)", "to_jsonb(ARRAY(SELECT regexp_split_to_table({text}, ' ')))"]
         return self.pick("json", forms, scope, depth)
 
     def element(self, scope, depth):

@@ -74,7 +74,7 @@ class Queries:
         """The first rows in an order of all columns."""
         keys = [f"{n + 1}{self.rng.choice((' ', ' DESC ', ' NULLS FIRST ', ' DESC NULLS LAST '))}" for n in range(len(types))]
         self.rng.shuffle(keys)
-        limit = self.rng.choice(("LIMIT 1", "LIMIT 3", "LIMIT 2 OFFSET 1", "OFFSET 2", "LIMIT 5", "FETCH FIRST 2 ROWS ONLY"))
+        limit = self.rng.choice(("LIMIT 1", "LIMIT 3", "LIMIT 2 OFFSET 1", "OFFSET 2", "LIMIT 5", "FETCH FIRST 2 ROWS ONLY", "FETCH FIRST 2 ROWS WITH TIES", "OFFSET 1 FETCH NEXT 2 ROWS WITH TIES"))
         wrapped = f"SELECT * FROM ("
         return text("q", wrapped, query, ") AS q ORDER BY ", ", ".join(keys), text("limit", " " + limit, smaller=[""]))
 
@@ -92,6 +92,9 @@ class Queries:
             columns += [(f"{alias}.operation_type", "text"), (f"{alias}.document_key", "json"), (f"{alias}.updated_fields", "json"),
                         (f"{alias}.event_timestamp", "time"), (f"{alias}.removed_fields", "json"), (f"({alias}.document_key->>'_id')::int", "int")]
             return Leaf("from", f"s AS {alias}", f"CHANGE_STREAM('s') AS {alias}"), columns
+        if roll < 0.44:
+            windows, columns = self.time_windows(alias)
+            return windows, columns + document_columns(rng, alias, "document")
         if self.earlier and roll < 0.5:
             number, query, types = rng.choice(self.earlier)
             inlined = {dialect: f"({query.render(dialect)}) AS {alias}" for dialect in ("postgres", "alone")}
@@ -100,6 +103,18 @@ class Queries:
         name = rng.choice("aab")
         columns = document_columns(rng, alias, "document") + [((f"({alias}.document->>'_id')::int", f"({alias}._id)::int"), "int"), (f"{alias}._id", "json")]
         return text("from", f"{name} AS {alias}"), columns
+
+    def time_windows(self, alias):
+        """Documents with the windows of time that they lie in; rows without a time lie in none."""
+        time = "(document->>'t')::timestamptz"
+        begins = f"date_bin('2 hours', {time}, '1970-01-01Z')"
+        if self.rng.random() < 0.5:
+            ours, starts = f"TUMBLE(a, {time}, INTERVAL '2 hours')", f"(SELECT {begins}) w(window_start)"
+        else:
+            ours = f"HOP(a, {time}, INTERVAL '2 hours', INTERVAL '6 hours')"
+            starts = f"generate_series({begins} - INTERVAL '4 hours', {begins}, '2 hours') w(window_start)"
+        postgres = f"(SELECT a.*, window_start FROM a CROSS JOIN LATERAL {starts} WHERE {time} IS NOT NULL)"
+        return Leaf("from", f"{postgres} AS {alias}", f"{ours} AS {alias}"), [(f"{alias}.window_start", "time")]
 
     def from_clause(self, depth):
         """FROM with joins, and the scope of all of it."""
@@ -144,6 +159,8 @@ class Queries:
             (["jsonb_array_elements_text(", *arrays, f") AS {alias}(v)"], [(f"{alias}.v", "text")]),
             (["jsonb_each(", *objects, f") AS {alias}(k, v)"], [(f"{alias}.k", "text"), (f"{alias}.v", "json")]),
             (["jsonb_each_text(", *objects, f") AS {alias}(k, v)"], [(f"{alias}.k", "text"), (f"{alias}.v", "text")]),
+            (["jsonb_to_record(", *objects, f") AS {alias}(k text, v jsonb)"], [(f"{alias}.k", "text"), (f"{alias}.v", "json")]),
+            (["regexp_split_to_table(", self.expressions.of(scope, "text", 1), f", '[ab]') AS {alias}(w)"], [(f"{alias}.w", "text")]),
             (["jsonb_object_keys(", *objects, f") AS {alias}(k)"], [(f"{alias}.k", "text")]),
             (["unnest(ARRAY[", self.expressions.of(scope, "int", 1), ", 7, NULL]) ", f"AS {alias}(n)"], [(f"{alias}.n", "int")]),
             (["jsonb_array_elements(", *arrays, f") WITH ORDINALITY AS {alias}(v, n)"], [(f"{alias}.v", "json"), (f"({alias}.n)::int", "int")]),
@@ -194,6 +211,9 @@ class Queries:
         aggregates = [self.aggregate(scope) for _ in range(rng.choice((1, 1, 2, 3)))]
         outputs = [node for node, _ in keys] + [node for node, _ in aggregates]
         types = [ty for _, ty in keys] + [ty for _, ty in aggregates]
+        if keys and rng.random() < 0.3:
+            outputs.append(text("e:int", "grouping(", *joined([node for node, _ in keys], ", "), ")"))
+            types.append("int")
         parts = ["SELECT ", *named(outputs), " FROM ", froms, self.where(scope, 0.35)]
         if keys:
             parts.append(self.group_by(len(keys)))
@@ -235,6 +255,8 @@ class Queries:
             (["bit_and(", e.of(scope, "int", 1), ")"], "int"),
             (["bit_or(", distinct, e.of(scope, "int", 1), ")"], "int"),
             (["count(DISTINCT (", e.of(scope, "int", 1), ", ", e.of(scope, "text", 1), "))"], "int"),
+            (["bit_xor(", distinct, e.of(scope, "int", 1), ")"], "int"),
+            (["regr_count(", e.of(scope, "float", 1), ", ", e.of(scope, "int", 1), ")"], "int"),
             (["every(", e.of(scope, "bool", 1), ")"], "bool"),
             (["array_length(array_agg(", distinct, e.of(scope, "int", 1), "), 1)"], "int"),
             (["percentile_disc(0.25) WITHIN GROUP (ORDER BY ", e.of(scope, "text", 1), " DESC)"], "text"),
@@ -267,12 +289,15 @@ class Queries:
         partition = rng.choice(("", "PARTITION BY c1 ", "PARTITION BY c1 ", "PARTITION BY c2 "))
         total = rng.choice(("ORDER BY c2, c1, c3", "ORDER BY c1 DESC, c2, c3 DESC", "ORDER BY c3 NULLS FIRST, c1, c2"))
         frame = rng.choice(("", "", " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW", " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING", " ROWS 2 PRECEDING",
-                            " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING", " RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING"))
+                            " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING", " RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+                            " ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING EXCLUDE CURRENT ROW", " GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES",
+                            " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE GROUP"))
         number = f"c{types.index('int') + 1}" if "int" in types else "length(c1::text)"
         calls = [("row_number()", "int", ""), ("rank()", "int", ""), ("dense_rank()", "int", ""), (f"sum({number})", "int", frame), ("count(*)", "int", frame),
                  (f"max({number})", "int", frame), (f"lag({number})", "int", ""), (f"lead({number}, 2, -1)", "int", ""), (f"first_value({number})", "int", frame),
                  (f"last_value({number})", "int", frame), (f"nth_value({number}, 2)", "int", frame), ("ntile(2)", "int", ""),
-                 ("percent_rank()", "float", ""), ("cume_dist()", "float", ""), (f"avg({number})", "numeric", frame)]
+                 ("percent_rank()", "float", ""), ("cume_dist()", "float", ""), (f"avg({number})", "numeric", frame),
+                 ("string_agg(c1::text, ',')", "text", frame), (f"bit_xor({number})", "int", frame)]
         outputs, result = [], []
         for _ in range(rng.choice((1, 2))):
             call, ty, own_frame = rng.choice(calls)

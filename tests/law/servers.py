@@ -23,9 +23,9 @@ def postgres_home():
 
 
 class Postgres:
-    """A throw-away cluster, without durability. As root it runs as the user `postgres`."""
+    """A throw-away cluster, without durability unless `settings` say so. As root it runs as the user `postgres`."""
 
-    def __init__(self, home):
+    def __init__(self, home, **settings):
         self.directory = tempfile.mkdtemp(prefix="law-pg-")
         self.user = "postgres" if os.getuid() == 0 else None
         if self.user:
@@ -34,7 +34,7 @@ class Postgres:
         initdb = [f"{home}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--lc-collate=C", "--lc-ctype=C.UTF-8", "--locale=C.UTF-8"]
         subprocess.run(initdb, check=True, user=self.user, stdout=subprocess.DEVNULL, cwd=self.directory)
         settings = {"listen_addresses": "", "unix_socket_directories": self.directory, "fsync": "off", "jit": "off", "autovacuum": "off",
-                    "timezone": "UTC", "shared_buffers": "16MB", "lc_messages": "C"}
+                    "timezone": "UTC", "shared_buffers": "16MB", "lc_messages": "C"} | settings
         command = [f"{home}/postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
         self.log = open(f"{self.directory}/log", "wb")
         self.process = subprocess.Popen(command, user=self.user, stdout=self.log, stderr=self.log, cwd=self.directory)

@@ -40,6 +40,26 @@ pub fn law(args: &[&str]) -> Chore {
     run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
 }
 
+/// The release binary beside what a user would pick instead; see `crates/bench/compare`.
+pub fn compare(args: &[&str]) -> Chore {
+    run("cargo", &["build", "--release", "--package", "headwater"])?;
+    let python = python()?.ok_or("the comparison needs python3 with venv (apt-get install python3-venv)")?;
+    let mut words = vec!["crates/bench/compare/compare.py"];
+    words.extend_from_slice(args);
+    let server = target().join("release/headwater");
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
+/// Statement by statement against PostgreSQL; see `tests/law/constructs.py`.
+pub fn constructs(args: &[&str]) -> Chore {
+    run("cargo", &["build", "--package", "headwater"])?;
+    let python = python()?.ok_or("the comparison needs python3 with venv (apt-get install python3-venv)")?;
+    let mut words = vec!["tests/law/constructs.py"];
+    words.extend_from_slice(args);
+    let server = server_binary();
+    run_with(&python.display().to_string(), &words, &[("HEADWATER_BIN", &server.display().to_string())])
+}
+
 /// Scenarios with a real server's answers, from a folder beside the checkout: `run.py`, `compare.py`
 /// and `golden/`. What may differ is in `tests/diffsuite/allow.json`.
 pub fn diffsuite(folder: &str) -> Chore {

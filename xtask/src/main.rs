@@ -20,6 +20,10 @@ const USAGE: &str = "usage: cargo xtask <chore>
   diffsuite F  the scenarios in folder F, compared with a real server's recorded answers
   law [--seed S] [--seeds N]
                random queries and histories: view = query afresh = PostgreSQL 15
+  constructs [file]
+               SELECT's constructs by name: SELECT = view = PostgreSQL 15
+  compare [--events N] [--only ours|postgres|flink]
+               the release binary beside PostgreSQL with triggers and Flink SQL
   tidy         headers, paths named in the docs, forbidden words";
 
 fn main() -> ExitCode {
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         ["conformance", ref rest @ ..] => clients::conformance(rest),
         ["diffsuite", folder] => clients::diffsuite(folder),
         ["law", ref rest @ ..] => clients::law(rest),
+        ["constructs", ref rest @ ..] => clients::constructs(rest),
+        ["compare", ref rest @ ..] => clients::compare(rest),
         ["tidy"] => tidy::run(&root()),
         _ => Err(USAGE.to_owned()),
     };

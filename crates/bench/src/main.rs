@@ -21,6 +21,7 @@
 // Figures are this program's output.
 #![allow(clippy::print_stdout)]
 
+mod build;
 mod capture;
 mod dataflow;
 mod figures;
@@ -32,6 +33,7 @@ mod operators;
 mod recovery;
 mod resume;
 mod server;
+mod share;
 mod start;
 mod view;
 mod watchers;
@@ -45,7 +47,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 13] = [
     "start",
     "latency",
     "insert",
@@ -55,6 +57,8 @@ const SCENARIOS: [&str; 11] = [
     "view",
     "dataflow",
     "operators",
+    "share",
+    "build",
     "recovery",
     "capture",
 ];
@@ -85,6 +89,8 @@ async fn run(name: &str) -> Result {
         "view" => view::run().await,
         "dataflow" => dataflow::run(),
         "operators" => operators::run(),
+        "share" => share::run().await,
+        "build" => build::run().await,
         "recovery" => recovery::run().await,
         "capture" => capture::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),

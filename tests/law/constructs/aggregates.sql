@@ -30,3 +30,4 @@ SELECT status, max(total) - min(total) AS spread, count(*) * 100.0 / (SELECT cou
 SELECT string_agg(x, ',' ORDER BY x) FROM (SELECT DISTINCT jsonb_array_elements_text(tags) AS x FROM o) q
 SELECT COUNT(*) FILTER (WHERE paid)::DECIMAL / NULLIF(COUNT(*), 0) FROM o
 SELECT range_agg FROM (SELECT count(*) AS range_agg FROM o) q
+SELECT c.id, (SELECT regr_count(o.qty, o.id) FROM o WHERE o.customer = c.id), (SELECT count(o.note) FROM o WHERE o.customer = c.id) FROM c

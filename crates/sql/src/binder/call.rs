@@ -512,7 +512,12 @@ impl Binder<'_> {
 
     /// In a SELECT list a set-returning function multiplies the rows.
     fn set_returning(&mut self, call: &Call<'_>, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
-        let Some(function) = functions::table::by_name(&call.name) else { return Ok(None) };
+        let splits = call.name == "regexp_split_to_table";
+        let function = match functions::table::by_name(&call.name) {
+            Some(function) => function,
+            None if splits => crate::plan::TableFunction::Unnest,
+            None => return Ok(None),
+        };
         // T9, and PostgreSQL's own scalar functions of the name.
         if matches!(function, crate::plan::TableFunction::JsonObjectKeys) {
             return Ok(None);
@@ -521,6 +526,7 @@ impl Binder<'_> {
             return Err(self.refuse_clause(env, "set-returning functions", "0A000"));
         }
         let args = call.exprs()?.into_iter().map(|arg| self.bind_expr(arg, env)).collect::<Result<Vec<_>>>()?;
+        let args = if splits { vec![self.flexible_call("regexp_split_to_array", args)?] } else { args };
         let (args, columns) = self.table_function_args(function, args)?;
         let [(_, ty)] = &columns[..] else {
             return Err(SqlError::unsupported(format!("{} in a SELECT list", call.name))

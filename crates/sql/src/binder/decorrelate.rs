@@ -269,7 +269,9 @@ fn over_row(expr: &Expr, row: &[Expr]) -> Expr {
 
 fn empty_value(function: AggregateFunction, ty: &Type) -> Expr {
     match function {
-        AggregateFunction::CountStar | AggregateFunction::Count => Expr::literal(Datum::Int(0), ty.clone()),
+        AggregateFunction::CountStar | AggregateFunction::Count | AggregateFunction::RegrCount => {
+            Expr::literal(Datum::Int(0), ty.clone())
+        }
         _ => Expr::literal(Datum::Null, ty.clone()),
     }
 }

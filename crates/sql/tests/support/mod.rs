@@ -51,6 +51,38 @@ impl Catalog for TestCatalog {
             (None, "u") => {
                 Some(view(name, &[("a", Type::Int4), ("x", Type::Int8), ("tags", Type::array_of(Type::Text))]))
             }
+            // The views of the comparison with PostgreSQL.
+            (None, "o") => Some(view(
+                name,
+                &[
+                    ("id", Type::Int4),
+                    ("customer", Type::Int4),
+                    ("status", Type::Text),
+                    ("total", Type::Numeric(None)),
+                    ("qty", Type::Int4),
+                    ("at", Type::Timestamptz),
+                    ("tags", Type::Json),
+                    ("items", Type::Json),
+                    ("note", Type::Text),
+                    ("paid", Type::Bool),
+                    ("score", Type::Float8),
+                    ("doc", Type::Json),
+                ],
+            )),
+            (None, "c") => Some(view(
+                name,
+                &[("id", Type::Int4), ("name", Type::Text), ("city", Type::Text), ("boss", Type::Int4)],
+            )),
+            (None, "e") => Some(view(
+                name,
+                &[
+                    ("id", Type::Int4),
+                    ("op", Type::Text),
+                    ("total", Type::Numeric(None)),
+                    ("status", Type::Text),
+                    ("doc", Type::Json),
+                ],
+            )),
             (None, "change_stream_processing_log") => Some(Relation {
                 source: Source::System { schema: String::new(), name: name.into() },
                 columns: fields(&[
