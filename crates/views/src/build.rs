@@ -122,7 +122,7 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     for entry in past.store.log_from_time(first_of(&stream, past), past.position) {
         let entry = entry.map_err(store_error)?;
         read += 1;
-        if read % ADVANCE_EVERY == 0 {
+        if u64::is_multiple_of(read, ADVANCE_EVERY) {
             past.progress.advance(ADVANCE_EVERY)?;
         }
         if chunk.len() >= CHUNK_ROWS && entry.position.time != last {
@@ -163,7 +163,7 @@ fn build_collection(
         for stored in past.snapshot.scan(collection.id, Direction::Forward) {
             let stored = stored.map_err(store_error)?;
             chunk.push((collection_row(&columns, &stored.document), 1));
-            if chunk.len() as u64 % ADVANCE_EVERY == 0 {
+            if (chunk.len() as u64).is_multiple_of(ADVANCE_EVERY) {
                 past.progress.advance(ADVANCE_EVERY)?;
             }
             if chunk.len() >= CHUNK_ROWS {
