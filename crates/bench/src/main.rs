@@ -32,6 +32,7 @@ mod operators;
 mod recovery;
 mod resume;
 mod server;
+mod sinks;
 mod start;
 mod view;
 mod watchers;
@@ -45,7 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 12] = [
     "start",
     "latency",
     "insert",
@@ -57,6 +58,7 @@ const SCENARIOS: [&str; 11] = [
     "operators",
     "recovery",
     "capture",
+    "sinks",
 ];
 
 #[tokio::main]
@@ -87,6 +89,7 @@ async fn run(name: &str) -> Result {
         "operators" => operators::run(),
         "recovery" => recovery::run().await,
         "capture" => capture::run().await,
+        "sinks" => sinks::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }
 }
