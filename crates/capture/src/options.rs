@@ -10,6 +10,8 @@ pub struct SourceOptions {
     pub uri: String,
     /// Empty means everything that a cluster-wide change stream shows.
     pub watched: Vec<Watched>,
+    /// Capture only what streams and mirrors need; `watched` is empty then.
+    pub only_needed: bool,
     /// Collections to mirror from the start, beside those that views ask for.
     pub mirrored: Vec<Namespace>,
     pub on_history_lost: HistoryLost,
@@ -20,6 +22,7 @@ impl SourceOptions {
         SourceOptions {
             uri: uri.into(),
             watched: Vec::new(),
+            only_needed: false,
             mirrored: Vec::new(),
             on_history_lost: HistoryLost::default(),
         }

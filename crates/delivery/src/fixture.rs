@@ -30,5 +30,5 @@ pub fn event(time: u64, id: i32, kind: Kind, body: Doc) -> Event {
 /// A delivery after which everything before `low` is finished.
 pub fn delivery(events: Vec<Event>, low: u64) -> Delivery {
     let marks = Marks { low: Position::at(low), finished: Vec::new() };
-    Delivery { events: events.into_iter().map(Arc::new).collect(), attempt: 1, marks }
+    Delivery { events: events.into_iter().map(Arc::new).collect(), attempt: 1, marks, ..Delivery::default() }
 }

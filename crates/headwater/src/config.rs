@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use engine::users::Users;
 use engine::{Namespace, SourceOptions, Watched};
 use serde::Deserialize;
 
@@ -39,7 +41,8 @@ pub struct ServeArgs {
     /// driver's options) instead of keeping documents here.
     #[arg(long, env = "HEADWATER_SOURCE", value_name = "URI")]
     pub source: Option<String>,
-    /// With --source: capture only these, as db or db.collection, separated by commas [default: everything].
+    /// With --source: capture only these, as db or db.collection, separated by commas, or "needed" for what
+    /// change streams and views need [default: everything].
     #[arg(long, env = "HEADWATER_CAPTURE", value_name = "NAMES", value_delimiter = ',')]
     pub capture: Option<Vec<String>>,
     /// With --source: mirror these collections from the start, as db.collection; views mirror what they read.
@@ -48,6 +51,19 @@ pub struct ServeArgs {
     /// With --source: what to do when it no longer has the next event: fail, resnapshot or gap [default: fail].
     #[arg(long, env = "HEADWATER_ON_HISTORY_LOST", value_name = "POLICY")]
     pub on_history_lost: Option<String>,
+    /// Users of the MongoDB port, one a line: name, role (read, readWrite or root), password or verifier.
+    /// With it nobody gets in without logging in (SCRAM-SHA-256).
+    #[arg(long, env = "HEADWATER_USERS", value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Encrypt the MongoDB port, with this certificate (PEM, those that signed it after it).
+    #[arg(long, env = "HEADWATER_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM).
+    #[arg(long, env = "HEADWATER_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Accept only clients with a certificate of these authorities (PEM).
+    #[arg(long, env = "HEADWATER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Log filter, as in "info" or "warn,engine=debug" [default: info].
     #[arg(long, env = "HEADWATER_LOG")]
     pub log: Option<String>,
@@ -67,6 +83,10 @@ struct File {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    users: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
     log: Option<String>,
 }
 
@@ -82,6 +102,8 @@ pub struct Config {
     pub sync: bool,
     pub enable_test_commands: bool,
     pub source: Option<SourceOptions>,
+    pub users: Option<Arc<Users>>,
+    pub tls: Option<mongo_wire::Tls>,
     pub log: String,
 }
 
@@ -93,6 +115,10 @@ impl Config {
             let text = given.unwrap_or_else(|| default.to_owned());
             resolve(&text).ok_or_else(|| format!("--{option}: \"{text}\" is no address; give one as in {default}"))
         };
+        let users = args.users.or(file.users);
+        if users.is_some() && args.source.as_ref().or(file.source.as_ref()).is_some() {
+            return Err("--users: with --source, clients log in at the source; leave --users out".to_owned());
+        }
         Ok(Config {
             data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| "./headwater-data".into()),
             mongo: address("mongo-listen", args.mongo_listen.or(file.mongo_listen), "127.0.0.1:27017")?,
@@ -107,8 +133,31 @@ impl Config {
                 mirror: args.mirror.or(file.mirror),
                 on_history_lost: args.on_history_lost.or(file.on_history_lost),
             })?,
+            users: users
+                .map(|path| Users::read(&path).map(Arc::new).map_err(|e| format!("--users: {e}")))
+                .transpose()?,
+            tls: tls(
+                args.tls_cert.or(file.tls_cert),
+                args.tls_key.or(file.tls_key),
+                args.tls_client_ca.or(file.tls_client_ca),
+            )?,
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
+    }
+}
+
+fn tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> Result<Option<mongo_wire::Tls>, String> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let tls = mongo_wire::Tls::from_files(&certificate, &key, client_ca.as_deref());
+            tls.map(Some).map_err(|e| format!("--tls-cert: {e}"))
+        }
+        (None, None) if client_ca.is_none() => Ok(None),
+        _ => Err("TLS needs both --tls-cert and --tls-key".to_owned()),
     }
 }
 
@@ -133,7 +182,9 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
         };
     };
     let mut options = SourceOptions::new(uri);
-    for name in given.capture.unwrap_or_default() {
+    let capture = given.capture.unwrap_or_default();
+    options.only_needed = capture == ["needed"];
+    for name in capture.iter().filter(|_| !options.only_needed) {
         options.watched.push(name.parse().map_err(|e| format!("--capture: {e}"))?);
     }
     for name in given.mirror.unwrap_or_default() {

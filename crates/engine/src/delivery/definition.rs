@@ -111,6 +111,11 @@ impl SinkDefinition {
         format!("{}.{}", self.db, self.name)
     }
 
+    /// The name under which it keeps the log.
+    pub fn pin_name(&self) -> String {
+        pin_name(&self.db, &self.name)
+    }
+
     /// The change stream that it reads.
     pub fn stream(&self) -> Option<(&str, &str)> {
         match &self.source {
@@ -210,6 +215,11 @@ impl SinkDefinition {
             statement: statement.to_owned(),
         })
     }
+}
+
+/// The name under which a sink keeps the log.
+pub(super) fn pin_name(db: &str, name: &str) -> String {
+    format!("sink {db}.{name}")
 }
 
 /// Hides what stands between the user's name and the host, and the value of `password=`.

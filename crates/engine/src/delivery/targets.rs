@@ -30,6 +30,8 @@ pub(super) struct Means {
     pub directory: Arc<Path>,
     /// What browsers follow.
     pub topics: Topics,
+    /// The log is a deployment's, and nothing else may write to it.
+    pub captured: bool,
 }
 
 fn invalid(message: impl Into<String>) -> SqlError {
@@ -276,6 +278,10 @@ fn kafka(sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
 }
 
 fn collection(sink: &SinkDefinition, means: &Means) -> Result<Arc<dyn Target>, SqlError> {
+    if means.captured {
+        return Err(SqlError::unsupported("a sink into a collection of this database over a source")
+            .with_hint("The database holds what is captured. Write into the deployment with INTO 'mongodb://…'."));
+    }
     need_key(sink)?;
     match sink.collection_target() {
         Some(namespace) if !namespace.db.is_empty() && !namespace.collection.is_empty() => {

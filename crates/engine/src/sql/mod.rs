@@ -26,6 +26,7 @@ mod definitions;
 mod explain;
 mod feed;
 pub(crate) mod interest;
+mod lag;
 mod objects;
 mod prepared;
 mod queries;

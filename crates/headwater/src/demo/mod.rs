@@ -70,6 +70,8 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             sync: true,
             enable_test_commands: false,
             source: None,
+            users: None,
+            tls: None,
             log: "warn".into(),
         }
     };

@@ -221,7 +221,7 @@ impl Target for Parquet {
         true
     }
 
-    async fn marks(&self) -> Result<Option<Marks>, Fault> {
+    async fn marks(&self, _fence: u64) -> Result<Option<Marks>, Fault> {
         self.blocking(|folder| {
             folder.with_known(|known| {
                 // An empty folder says nothing about where the sink begins.

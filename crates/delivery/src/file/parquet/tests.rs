@@ -44,15 +44,15 @@ fn marks(low: u64) -> Marks {
 async fn a_restart_goes_on_after_the_last_whole_file() {
     let dir = tempfile::tempdir().unwrap();
     let first = target(dir.path(), "a");
-    assert_eq!(first.marks().await.unwrap(), None);
+    assert_eq!(first.marks(0).await.unwrap(), None);
     first.deliver(&delivery(vec![row(1, 10), row(2, 20)], 3)).await.unwrap();
     // The process dies in the middle of the next file.
     std::fs::write(dir.path().join("t.parquet/.part-00000002.tmp"), "PAR1 torn").unwrap();
     let second = target(dir.path(), "a");
-    assert_eq!(second.marks().await.unwrap(), Some(marks(3)));
+    assert_eq!(second.marks(0).await.unwrap(), Some(marks(3)));
     second.deliver(&delivery(vec![row(2, 20), row(3, 30)], 4)).await.unwrap();
     // Another life of the sink begins anew, beside what is there.
-    assert_eq!(target(dir.path(), "b").marks().await.unwrap(), None);
+    assert_eq!(target(dir.path(), "b").marks(0).await.unwrap(), None);
     let shown = shown(dir.path());
     assert_eq!(shown.len(), 2, "{shown:?}");
     assert!(
