@@ -5,7 +5,7 @@ use std::fmt::Write;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::{MirrorState, SinkStatus, SourceState, Status, StreamStatus, ViewStatus};
+use engine::{BuildStatus, MirrorState, SinkStatus, SourceState, Status, StreamStatus, ViewStatus};
 
 use crate::App;
 
@@ -46,6 +46,16 @@ fn render(status: &Status) -> String {
     of("headwater_view_last_event_seconds", "gauge", "When its last event was.", |v| v.last_event_ms as f64 / 1000.0);
     of("headwater_view_subscribers", "gauge", "Subscribers of a view.", |v| v.subscribers as f64);
     of("headwater_view_stopped", "gauge", "1 if a view stopped with an error.", |v| flag(v.error.is_some()));
+
+    of("headwater_view_state_bytes", "gauge", "Estimated memory of a view.", |v| v.state_bytes as f64);
+    of("headwater_view_state_rows", "gauge", "Rows and entries that a view holds.", |v| v.state_rows as f64);
+
+    let builds: Vec<_> =
+        status.views.iter().filter_map(|v| Some((labels("view", &v.db, &v.name), v.build.as_ref()?))).collect();
+    let mut of = |name, kind, help, value: fn(&BuildStatus) -> f64| text.family(name, kind, help, &builds, value);
+    of("headwater_view_build_ratio", "gauge", "How far a view's build is.", |b| b.percent / 100.0);
+    of("headwater_view_build_read", "gauge", "Events read by a view's build.", |b| b.read as f64);
+    of("headwater_view_build_total", "gauge", "Events to read by a view's build.", |b| b.total as f64);
 
     let sinks: Vec<_> = status.sinks.iter().map(|s| (labels("sink", &s.db, &s.name), s)).collect();
     let mut of = |name, kind, help, value: fn(&SinkStatus) -> f64| text.family(name, kind, help, &sinks, value);

@@ -36,6 +36,8 @@ struct Node {
     inputs: Vec<usize>,
     /// Never takes a row back.
     append_only: bool,
+    /// The columns of the inputs' rows.
+    names: InputNames,
     output: Vec<Delta>,
     held: Held,
     counters: Counters,
@@ -220,7 +222,13 @@ impl Dataflow {
         };
         let started = self.measure_time.then(Instant::now);
         let inputs: smallvec::SmallVec<[&[Delta]; 2]> = node.inputs.iter().map(|n| &before[*n].output[..]).collect();
+        let failed = ctx.failure_count;
         operator.step(&inputs, ctx, &mut node.output)?;
+        if ctx.failure_count > failed {
+            for failure in ctx.failures.iter_mut().filter(|failure| failure.names.is_none()) {
+                failure.names = node.names.of_width(failure.row.len());
+            }
+        }
         node.counters.rows += node.output.len() as u64;
         if let Some(started) = started {
             node.counters.time += started.elapsed();
@@ -306,6 +314,51 @@ fn plain_columns(exprs: &[sql::Expr]) -> Option<Vec<usize>> {
         .collect()
 }
 
+/// The names of the columns that a plan's inputs have, for reports of rows that fail.
+#[derive(Clone, Debug, Default)]
+struct InputNames(Vec<Arc<[String]>>);
+
+impl InputNames {
+    fn of(plan: &Plan) -> Self {
+        InputNames(plan.inputs().into_iter().map(|input| column_names(input)).collect())
+    }
+
+    /// Those of a row so wide: of one input or, joined, of both. Columns that an operator appends have none.
+    fn of_width(&self, width: usize) -> Option<Arc<[String]>> {
+        match &self.0[..] {
+            [only] if only.len() <= width => Some(Arc::clone(only)),
+            [left, right] if left.len() + right.len() == width => Some(left.iter().chain(&**right).cloned().collect()),
+            [left, right] => {
+                let fitting = |names: &Arc<[String]>| (names.len() == width).then(|| Arc::clone(names));
+                if left.len() == right.len() { None } else { fitting(left).or_else(|| fitting(right)) }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A scan's paths by their keys, everything else by its name.
+fn column_names(plan: &Plan) -> Arc<[String]> {
+    match plan {
+        Plan::Filter { input, .. } => column_names(input),
+        Plan::Scan { columns, fields, .. } => columns
+            .iter()
+            .zip(fields)
+            .map(|(column, field)| match column {
+                ScanColumn::Whole(_) => field.name.clone(),
+                ScanColumn::Path { path, .. } => {
+                    let steps = path.iter().map(|step| match step {
+                        sql::plan::PathStep::Key(key) => key.clone(),
+                        sql::plan::PathStep::Index(index) => index.to_string(),
+                    });
+                    steps.collect::<Vec<_>>().join(".")
+                }
+            })
+            .collect(),
+        _ => plan.fields().iter().map(|field| field.name.clone()).collect(),
+    }
+}
+
 struct Builder {
     nodes: Vec<Node>,
     inputs: Vec<(Input, usize)>,
@@ -320,6 +373,7 @@ impl Builder {
             operator: Some(Box::new(operator)),
             inputs,
             append_only,
+            names: InputNames::default(),
             output: Vec::new(),
             held: Held::default(),
             counters: Counters::default(),
@@ -336,6 +390,10 @@ impl Builder {
             return Ok(*node);
         }
         let node = self.lower(plan)?;
+        let names = InputNames::of(plan);
+        for made in self.nodes.iter_mut().filter(|made| made.operator.is_some() && made.names.0.is_empty()) {
+            made.names = names.clone();
+        }
         self.known.push((plan.clone(), node));
         Ok(node)
     }
@@ -393,6 +451,7 @@ impl Builder {
             operator: None,
             inputs: vec![],
             append_only: matches!(source, Source::Stream { .. }),
+            names: InputNames::default(),
             output: Vec::new(),
             held: Held::default(),
             counters: Counters::default(),

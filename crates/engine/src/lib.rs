@@ -57,11 +57,12 @@ pub use error::{Error, ErrorKind, Result};
 pub use operations::{OperationInfo, Operations, Running};
 pub use sessions::{Expired, Sessions};
 pub use sql::{
-    ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
-    SqlError, SqlSession, Status, StreamStatus, Topic, TransactionStatus, Type, ViewProgress, ViewStatus,
-    ViewSubscription, datum_text, token_after,
+    BuildStatus, ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field,
+    Outcome, SinkStatus, SqlError, SqlSession, Status, StreamStatus, Topic, TransactionStatus, Type, ViewProgress,
+    ViewStatus, ViewSubscription, datum_text, token_after,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
+pub use views::StateLimits;
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -77,6 +78,8 @@ pub struct Options {
     pub enable_test_commands: bool,
     /// A MongoDB deployment whose changes are captured; then nothing else may write here.
     pub source: Option<SourceOptions>,
+    /// How much a materialized view may hold that does not say it itself.
+    pub view_limits: StateLimits,
     /// Who may log in; without it nobody has to.
     pub users: Option<Arc<users::Users>>,
 }
@@ -91,6 +94,7 @@ impl Options {
             log_retention: LogRetention::default(),
             enable_test_commands: false,
             source: None,
+            view_limits: StateLimits::default(),
             users: None,
         }
     }
@@ -143,7 +147,7 @@ impl Headwater {
         let growth = documents::growth_of(&store);
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
-        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
+        let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), &options)?;
         if let Some(source) = &source {
             source.needs_are_complete();
         }

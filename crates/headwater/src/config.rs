@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// With --source: what to do when it no longer has the next event: fail, resnapshot or gap [default: fail].
     #[arg(long, env = "HEADWATER_ON_HISTORY_LOST", value_name = "POLICY")]
     pub on_history_lost: Option<String>,
+    /// The most that a materialized view may hold that does not say it itself, as in "1GB" [default: anything].
+    #[arg(long, env = "HEADWATER_MAX_VIEW_STATE", value_name = "SIZE")]
+    pub max_view_state: Option<String>,
     /// Users of the MongoDB port, one a line: name, role (read, readWrite or root), password or verifier.
     /// With it nobody gets in without logging in (SCRAM-SHA-256).
     #[arg(long, env = "HEADWATER_USERS", value_name = "FILE")]
@@ -83,6 +86,7 @@ struct File {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    max_view_state: Option<String>,
     users: Option<PathBuf>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -102,6 +106,8 @@ pub struct Config {
     pub sync: bool,
     pub enable_test_commands: bool,
     pub source: Option<SourceOptions>,
+    /// Bytes.
+    pub max_view_state: Option<u64>,
     pub users: Option<Arc<Users>>,
     pub tls: Option<mongo_wire::Tls>,
     pub log: String,
@@ -133,6 +139,7 @@ impl Config {
                 mirror: args.mirror.or(file.mirror),
                 on_history_lost: args.on_history_lost.or(file.on_history_lost),
             })?,
+            max_view_state: args.max_view_state.or(file.max_view_state).map(|text| size(&text)).transpose()?,
             users: users
                 .map(|path| Users::read(&path).map(Arc::new).map_err(|e| format!("--users: {e}")))
                 .transpose()?,
@@ -144,6 +151,11 @@ impl Config {
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
     }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let found = engine::sql::parse_size(text).filter(|bytes| *bytes > 0);
+    found.ok_or_else(|| format!("--max-view-state: \"{text}\" is no size; give one as in 512MB"))
 }
 
 fn tls(

@@ -60,6 +60,7 @@ impl Server {
             sync: if config.sync { engine::SyncMode::Durable } else { engine::SyncMode::Buffered },
             enable_test_commands: config.enable_test_commands,
             source: config.source.clone(),
+            view_limits: engine::StateLimits { rows: None, bytes: config.max_view_state },
             users: config.users.clone(),
             ..engine::Options::new(&config.data_dir)
         };

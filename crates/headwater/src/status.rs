@@ -64,9 +64,16 @@ struct Source {
 }
 
 #[derive(Deserialize)]
+struct Build {
+    percent: f64,
+}
+
+#[derive(Deserialize)]
 struct View {
     db: String,
     name: String,
+    state: String,
+    build: Option<Build>,
     rows: u64,
     events: u64,
     rate: f64,
@@ -204,8 +211,10 @@ fn shown(report: &Report) -> String {
     }
     if !report.views.is_empty() {
         let row = |v: &View| {
+            let percent = v.build.as_ref().map(|build| format!(" {:.0} %", build.percent));
             vec![
                 text(format!("{}.{}", v.db, v.name)),
+                text(format!("{}{}", v.state, percent.unwrap_or_default())),
                 number(v.rows),
                 number(v.events),
                 number(v.rate),
@@ -217,8 +226,19 @@ fn shown(report: &Report) -> String {
                 error(v.error.as_ref()),
             ]
         };
-        let header =
-            ["VIEW", "ROWS", "EVENTS", "PER S", "CHANGES", "FAILURES", "LAG", "LAST EVENT", "HEARTBEAT", "ERROR"];
+        let header = [
+            "VIEW",
+            "STATE",
+            "ROWS",
+            "EVENTS",
+            "PER S",
+            "CHANGES",
+            "FAILURES",
+            "LAG",
+            "LAST EVENT",
+            "HEARTBEAT",
+            "ERROR",
+        ];
         out += &table(&header, report.views.iter().map(row).collect());
     }
     if !report.sinks.is_empty() {

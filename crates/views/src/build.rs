@@ -9,6 +9,8 @@ use store::{Direction, LogEntry, Namespace, Reader as _, Snapshot, Store};
 
 use crate::definition::{Definitions, StreamDefinition};
 use crate::events::{StreamBounds, collection_delta, stream_row};
+use crate::letters::attribute;
+use crate::progress::{Build, BuildPhase};
 use crate::runtime::{Upstream, store_error};
 use crate::scan::{ScanColumns, collection_row};
 use crate::view::RunningView;
@@ -27,12 +29,21 @@ pub struct Past<'a> {
     /// Rows of the views that this one reads, at `position`.
     pub upstream: Vec<Upstream>,
     pub now_us: i64,
+    /// Hears how far the build is, and may end it.
+    pub progress: &'a Build,
 }
+
+/// Entries between two looks at whether the build is still wanted.
+const ADVANCE_EVERY: u64 = 256;
 
 /// Feeds everything up to `past.position` into a fresh view.
 pub fn build(view: &mut RunningView, past: &Past<'_>) -> Result<(), SqlError> {
     // One input at a time, in pieces: what a part of the rows gives was never so.
     view.flow.hold(true);
+    for feed in 0..view.feeds.len() {
+        past.progress.expect(expected(&view.feeds[feed].source, past)?);
+    }
+    past.progress.enter(BuildPhase::Reading);
     for feed in 0..view.feeds.len() {
         let source = view.feeds[feed].source.clone();
         match source {
@@ -55,6 +66,32 @@ pub fn build(view: &mut RunningView, past: &Past<'_>) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// How many events, documents or rows a source has.
+fn expected(source: &Source, past: &Past<'_>) -> Result<u64, SqlError> {
+    Ok(match source {
+        Source::Stream { db, name, .. } => {
+            let stream = past.definitions.stream(db, name).ok_or_else(|| missing("change stream", name))?;
+            past.store.log_from_time(first_of(stream, past), past.position).count_entries().map_err(store_error)?
+        }
+        Source::Collection { db, name } => {
+            let namespace = Namespace::new(db.as_str(), name.as_str());
+            match past.snapshot.catalog().collection(&namespace) {
+                Some(collection) => past.snapshot.counts(collection).map_err(store_error)?.documents,
+                None => 0,
+            }
+        }
+        Source::View { db, name } => {
+            past.upstream.iter().find(|up| up.db == *db && up.name == *name).map_or(0, |up| up.rows.len() as u64)
+        }
+        Source::System { .. } | Source::Recursive(_) | Source::Working(_) => 0,
+    })
+}
+
+/// Where a stream's events begin in the log.
+fn first_of(stream: &StreamDefinition, past: &Past<'_>) -> ClusterTime {
+    stream.start.next().max(past.store.oldest_time())
+}
+
 fn tick(view: &mut RunningView, rows: Option<(usize, Vec<Delta>)>, now_us: i64) -> Result<(), SqlError> {
     let mut deltas = vec![Vec::new(); view.feeds.len()];
     if let Some((feed, rows)) = rows {
@@ -65,9 +102,8 @@ fn tick(view: &mut RunningView, rows: Option<(usize, Vec<Delta>)>, now_us: i64) 
     if !view.keeps_rows {
         // An anonymous query's first answer is its whole snapshot.
         for (row, count) in output {
-            *view.rows.entry(row).or_insert(0) += count;
+            view.add_row(&row, count);
         }
-        view.rows.retain(|_, count| *count != 0);
     }
     Ok(())
 }
@@ -80,19 +116,37 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     let mut ctx = dataflow::StepContext::at(past.now_us);
     let mut wall_us = 0;
     let mut last = ClusterTime::ZERO;
-    for entry in past.store.log_from_time(stream.start.next().max(past.store.oldest_time()), past.position) {
+    // Which event brought a row that fails is asked of the chunk's entries.
+    let mut entries = Vec::new();
+    let mut read = 0;
+    for entry in past.store.log_from_time(first_of(&stream, past), past.position) {
         let entry = entry.map_err(store_error)?;
+        read += 1;
+        if read % ADVANCE_EVERY == 0 {
+            past.progress.advance(ADVANCE_EVERY)?;
+        }
         if chunk.len() >= CHUNK_ROWS && entry.position.time != last {
             tick(view, Some((feed, std::mem::take(&mut chunk))), wall_us)?;
+            attribute(view, &entries, past.definitions, wall_us);
+            entries.clear();
         }
         last = entry.position.time;
         if bounds.holds(&entry) && stream.takes(&entry, &mut ctx)? {
             wall_us = wall_us.max(entry.wall_ms.saturating_mul(1000));
             chunk.push((stream_row(&entry, &stream, &columns), 1));
             view.counters.last_event_ms = entry.wall_ms;
+            if view.definition.keeps_dead_letters {
+                entries.push(entry);
+            }
         }
     }
-    if chunk.is_empty() { Ok(()) } else { tick(view, Some((feed, chunk)), wall_us) }
+    past.progress.advance(read % ADVANCE_EVERY)?;
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    tick(view, Some((feed, chunk)), wall_us)?;
+    attribute(view, &entries, past.definitions, wall_us);
+    Ok(())
 }
 
 fn build_collection(
@@ -109,14 +163,27 @@ fn build_collection(
         for stored in past.snapshot.scan(collection.id, Direction::Forward) {
             let stored = stored.map_err(store_error)?;
             chunk.push((collection_row(&columns, &stored.document), 1));
+            if chunk.len() as u64 % ADVANCE_EVERY == 0 {
+                past.progress.advance(ADVANCE_EVERY)?;
+            }
             if chunk.len() >= CHUNK_ROWS {
-                tick(view, Some((feed, std::mem::take(&mut chunk))), past.now_us)?;
+                tick_content(view, feed, std::mem::take(&mut chunk), past)?;
             }
         }
-        tick(view, Some((feed, chunk)), past.now_us)?;
+        past.progress.advance(chunk.len() as u64 % ADVANCE_EVERY)?;
+        tick_content(view, feed, chunk, past)?;
     }
     let deltas = between(view, &namespace, &columns, past)?;
-    tick(view, Some((feed, deltas)), past.now_us)
+    tick_content(view, feed, deltas, past)
+}
+
+/// Rows that no event brings.
+fn tick_content(view: &mut RunningView, feed: usize, rows: Vec<Delta>, past: &Past<'_>) -> Result<(), SqlError> {
+    tick(view, Some((feed, rows)), past.now_us)?;
+    let position = std::mem::replace(&mut view.position, past.position);
+    attribute(view, &[], past.definitions, past.now_us);
+    view.position = position;
+    Ok(())
 }
 
 /// What leads from the snapshot to `past.position`: the log's changes after it, or, where the
@@ -151,7 +218,8 @@ fn build_view(view: &mut RunningView, feed: usize, db: &str, name: &str, past: &
         .find(|up| up.db == db && up.name == name)
         .ok_or_else(|| missing("materialized view", name))?;
     let rows: Vec<Delta> = upstream.rows.iter().map(|(row, n)| (columns.row(|c| row[c].clone()), *n)).collect();
-    tick(view, Some((feed, rows)), past.now_us)
+    past.progress.advance(rows.len() as u64)?;
+    tick_content(view, feed, rows, past)
 }
 
 /// Does the entry change the rows of this collection (also: drop or rename it)?

@@ -51,6 +51,14 @@ pub struct StreamDefinition {
     pub created_ms: i64,
 }
 
+/// How much a view may hold: its operators' entries and its own rows together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateLimits {
+    pub rows: Option<u64>,
+    /// Estimated, as EXPLAIN ANALYZE shows them.
+    pub bytes: Option<u64>,
+}
+
 /// A materialized view.
 #[derive(Clone, Debug)]
 pub struct ViewDefinition {
@@ -60,6 +68,9 @@ pub struct ViewDefinition {
     pub name: String,
     pub plan: Arc<Plan>,
     pub on_error: dataflow::OnError,
+    /// Rows that are left out are kept to be looked at.
+    pub keeps_dead_letters: bool,
+    pub limits: StateLimits,
     /// Values of `$1`, …; only an anonymous query has any.
     pub parameters: Vec<sql::Datum>,
     /// The query's text.

@@ -172,8 +172,12 @@ pub fn collection_delta(entry: &LogEntry, columns: &ScanColumns, out: &mut Vec<D
     match &entry.operation {
         Operation::Insert { document, .. } => out.push((row(document), 1)),
         Operation::Update { document: Some(document), before, .. } | Operation::Replace { document, before, .. } => {
-            out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1));
-            out.push((row(document), 1));
+            let (old, new) = (row(&before.as_ref().ok_or(ReadAnew)?.document), row(document));
+            // An update of what nobody reads is no change; nor does a row that fails fail again.
+            if old != new {
+                out.push((old, -1));
+                out.push((new, 1));
+            }
         }
         Operation::Delete { before, .. } => out.push((row(&before.as_ref().ok_or(ReadAnew)?.document), -1)),
         Operation::Update { document: None, .. } => return Err(ReadAnew),

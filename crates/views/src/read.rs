@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::ClusterTime;
 use changes::token::ResumeToken;
-use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
+use dataflow::{Dataflow, Delta, Input, Mode, OnError, StepContext};
 use document::DocBuf;
 use rustc_hash::FxHashSet;
 use sql::plan::Recursion;
@@ -76,7 +76,7 @@ pub async fn query(
             working: Vec::new(),
             as_of: false,
         };
-        reader.run(&plan, &ctx)
+        reader.run(&plan, &ctx, OnError::Fail)
     };
     tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
 }
@@ -108,7 +108,7 @@ pub async fn query_as_of(
             working: Vec::new(),
             as_of: true,
         };
-        reader.run(&plan, &ctx)
+        reader.run(&plan, &ctx, OnError::Fail)
     };
     tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
 }
@@ -165,10 +165,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn run(&mut self, plan: &Arc<Plan>, ctx: &QueryContext) -> Result<QueryResult, SqlError> {
+    fn run(&mut self, plan: &Arc<Plan>, ctx: &QueryContext, on_error: OnError) -> Result<QueryResult, SqlError> {
         let mut flow = Dataflow::compile(plan, Mode::Once)?;
-        let mut step =
-            StepContext { time_zone: &ctx.time_zone, parameters: &ctx.parameters, ..StepContext::at(ctx.now_us) };
+        let mut step = StepContext {
+            time_zone: &ctx.time_zone,
+            parameters: &ctx.parameters,
+            on_error,
+            ..StepContext::at(ctx.now_us)
+        };
         let inputs: Vec<Input> = flow.inputs().cloned().collect();
         let eval = EvalContext { now_us: ctx.now_us, parameters: &ctx.parameters, time_zone: &ctx.time_zone };
         if !self.as_of {
@@ -239,7 +243,7 @@ impl Reader<'_> {
         let filters = std::mem::take(&mut self.filters);
         let mut seen: FxHashSet<Row> = FxHashSet::default();
         let mut all: Vec<Row> = Vec::new();
-        let mut found = self.run(&recursion.base, ctx)?.rows;
+        let mut found = self.run(&recursion.base, ctx, OnError::Fail)?.rows;
         loop {
             if !recursion.all {
                 found.retain(|row| seen.insert(row.iter().map(Datum::sql_key).collect()));
@@ -256,7 +260,7 @@ impl Reader<'_> {
             }
             all.extend(found.iter().cloned());
             self.working.push((recursion.id, found));
-            let next = self.run(&recursion.step, ctx);
+            let next = self.run(&recursion.step, ctx, OnError::Fail);
             self.working.pop();
             found = next?.rows;
         }
@@ -305,12 +309,12 @@ impl Reader<'_> {
     fn view_as_of(&mut self, db: &str, name: &str, ctx: &QueryContext) -> Result<Vec<Row>, SqlError> {
         let definitions = self.views.definitions();
         let view = definitions.view(db, name).ok_or_else(|| missing("materialized view", name))?;
-        if view.on_error != dataflow::OnError::Fail || view.plan.reads_now() {
+        if view.plan.reads_now() {
             return Err(SqlError::unsupported(format!("AS OF TOKEN over the view \"{name}\""))
-                .with_hint("Its rows depend on when they were taken in, or on rows that were skipped."));
+                .with_hint("Its rows depend on when they were taken in."));
         }
         let ctx = QueryContext { time_zone: "UTC".to_owned(), parameters: Vec::new(), ..ctx.clone() };
-        Ok(self.run(&view.plan, &ctx)?.rows)
+        Ok(self.run(&view.plan, &ctx, view.on_error)?.rows)
     }
 
     fn read_collection(

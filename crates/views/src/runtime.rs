@@ -4,7 +4,11 @@
 //! subscriptions and definitions arrive as commands and are answered between ticks, so what they
 //! see is always one cluster time.
 
+mod building;
+mod feeding;
 mod redefine;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +19,22 @@ use changes::Hub;
 use changes::hub::LogFilter;
 use changes::scope::Scope;
 use dataflow::Delta;
-use rustc_hash::FxHashMap;
 use sql::{Field, Row, Source, SqlError};
-use store::{LogEntry, LogPosition, Namespace, Store};
+use store::{LogEntry, LogPosition, Store};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use feeding::decode;
+use feeding::{Decoded, catch_up, contained, feed};
 pub use redefine::{Redefine, Redefinition};
 
-use crate::build::{Past, build, concerns, missing};
-use crate::checkpoint;
+use crate::build::{Past, build, missing};
+use crate::checkpoint::{self, Checkpoint, Records, StoreRecords};
+use crate::checkpoint_writer::{CheckpointWriter, Done};
+use crate::dead_letters::DeadLetter;
 use crate::definition::{Definitions, ViewDefinition};
-use crate::events::{ReadAnew, StreamBounds, collection_delta, stream_row};
+use crate::progress::{Build, BuildProgress, Builds};
 use crate::subscription::{Subscription, subscription};
-use crate::view::{RunningView, ViewCounters};
+use crate::view::{Phase, RunningView, ViewCounters};
 
 /// How often changed state is written while there are changes.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
@@ -37,6 +44,8 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct ViewsOptions {
     pub clock: Arc<dyn Clock>,
+    /// Where checkpoints go; `None`: to the store.
+    pub records: Option<Arc<dyn Records>>,
 }
 
 /// The runtime's handle. Cloning is cheap.
@@ -47,6 +56,7 @@ struct Handle {
     store: Store,
     commands: mpsc::UnboundedSender<Command>,
     definitions: Arc<ArcSwap<Definitions>>,
+    builds: Builds,
     thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -72,7 +82,18 @@ pub struct ViewStatus {
     pub name: String,
     pub query: String,
     pub rows: usize,
+    /// Estimated bytes, and entries and rows, of everything that the view holds.
     pub state_bytes: usize,
+    pub state_rows: usize,
+    /// Bytes of the rows that a reader sees, in `state_bytes`.
+    pub rows_bytes: usize,
+    /// `None`: it is built.
+    pub build: Option<BuildProgress>,
+    /// It waits for a view that it reads to be built.
+    pub awaiting: bool,
+    /// Rows that were left out and can be looked at.
+    pub dead_letters: usize,
+    pub definition: Arc<ViewDefinition>,
     pub subscribers: usize,
     pub position: ClusterTime,
     pub counters: ViewCounters,
@@ -84,13 +105,50 @@ pub struct ViewStatus {
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
 enum Command {
-    Add { view: Box<RunningView>, reply: Reply<()> },
-    Drop { db: String, name: String, reply: Reply<()> },
-    Read { names: Vec<(String, String)>, at_least: ClusterTime, reply: Reply<ViewRows> },
-    Subscribe { target: Target, snapshot: bool, at_least: ClusterTime, reply: Reply<Subscription> },
-    Status { detailed: bool, reply: Reply<Vec<ViewStatus>> },
-    Checkpoint { reply: Reply<()> },
-    Redefine { make: Redefine, reply: Reply<()> },
+    Create {
+        definition: Arc<ViewDefinition>,
+        reply: Reply<()>,
+    },
+    Alter {
+        definition: Arc<ViewDefinition>,
+        rebuild: bool,
+        reply: Reply<()>,
+    },
+    /// Another thread has built a view, or could not.
+    Built {
+        build: Arc<Build>,
+        result: Result<Box<RunningView>, SqlError>,
+    },
+    DeadLetters {
+        reply: Reply<Vec<(Arc<ViewDefinition>, DeadLetter)>>,
+    },
+    Drop {
+        db: String,
+        name: String,
+        reply: Reply<()>,
+    },
+    Read {
+        names: Vec<(String, String)>,
+        at_least: ClusterTime,
+        reply: Reply<ViewRows>,
+    },
+    Subscribe {
+        target: Target,
+        snapshot: bool,
+        at_least: ClusterTime,
+        reply: Reply<Subscription>,
+    },
+    Status {
+        detailed: bool,
+        reply: Reply<Vec<ViewStatus>>,
+    },
+    Checkpoint {
+        reply: Reply<()>,
+    },
+    Redefine {
+        make: Redefine,
+        reply: Reply<()>,
+    },
     Stop,
 }
 
@@ -105,6 +163,8 @@ impl Views {
     pub fn open(store: Store, hub: Hub, options: ViewsOptions, definitions: Definitions) -> Result<Self, SqlError> {
         let definitions = Arc::new(ArcSwap::from_pointee(definitions));
         let (commands, receiver) = mpsc::unbounded_channel();
+        let builds = Builds::default();
+        let records = options.records.unwrap_or_else(|| Arc::new(StoreRecords(store.clone())));
         let mut runtime = Runtime {
             store: store.clone(),
             clock: options.clock,
@@ -112,8 +172,15 @@ impl Views {
             views: Vec::new(),
             position: store.durable(),
             waiting: Vec::new(),
+            blocked: Vec::new(),
+            creators: Vec::new(),
+            builds: builds.clone(),
+            gate: Arc::default(),
+            threads: Vec::new(),
+            commands: commands.downgrade(),
             dirty: false,
-            unwritten: Vec::new(),
+            writer: CheckpointWriter::start(store.clone(), Arc::clone(&records))?,
+            records,
         };
         runtime.restore()?;
         let from = runtime.position;
@@ -122,7 +189,7 @@ impl Views {
             .spawn(move || runtime.run(&hub, from, receiver))
             .map_err(|e| SqlError::new("58000", format!("cannot start the view runtime: {e}")))?;
         let thread = parking_lot::Mutex::new(Some(thread));
-        Ok(Views(Arc::new(Handle { store, commands, definitions, thread })))
+        Ok(Views(Arc::new(Handle { store, commands, definitions, builds, thread })))
     }
 
     pub fn store(&self) -> &Store {
@@ -144,25 +211,45 @@ impl Views {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Builds a view from its sources' past and keeps it running. Returns when it is up to date.
+    /// Builds a view from its sources' past and keeps it running. Returns when it is up to date; meanwhile
+    /// it is there as one that is being built, and nothing else waits for it.
+    ///
+    /// # Errors
+    /// What ended the build, also that it was cancelled or the view dropped; then it is not there.
     pub async fn create(&self, definition: Arc<ViewDefinition>) -> Result<(), SqlError> {
-        let view = self.start(definition, true).await?;
-        self.ask(|reply| Command::Add { view: Box::new(view), reply }).await
+        self.ask(|reply| Command::Create { definition, reply }).await
     }
 
-    /// A view over streams and collections is built on a thread of its own; one over other views
+    /// Gives a view another definition of the same query; `rebuild` makes its content anew.
+    pub async fn alter(&self, definition: Arc<ViewDefinition>, rebuild: bool) -> Result<(), SqlError> {
+        self.ask(|reply| Command::Alter { definition, rebuild, reply }).await
+    }
+
+    /// Views that are being built.
+    pub fn builds(&self) -> &Builds {
+        &self.0.builds
+    }
+
+    /// Rows that views left out, the oldest of each view first.
+    pub async fn dead_letters(&self) -> Result<Vec<(Arc<ViewDefinition>, DeadLetter)>, SqlError> {
+        self.ask(|reply| Command::DeadLetters { reply }).await
+    }
+
+    /// An anonymous query over streams and collections is built on a thread of its own; one over views
     /// is built between two ticks, where those stand still.
-    async fn start(&self, definition: Arc<ViewDefinition>, durable: bool) -> Result<RunningView, SqlError> {
-        let mut view = RunningView::new(definition, durable)?;
-        if view.feeds.iter().any(|feed| matches!(feed.source, Source::View { .. })) {
+    async fn start(&self, definition: Arc<ViewDefinition>) -> Result<RunningView, SqlError> {
+        let mut view = RunningView::new(definition, false)?;
+        if view.reads_views() {
             return Ok(view);
         }
         let (store, definitions) = (self.0.store.clone(), self.definitions());
         let (reply, answer) = oneshot::channel();
+        let progress = CancelOnDrop(Build::of(&view.definition));
+        let build = Arc::clone(&progress.0);
         std::thread::Builder::new()
             .name("view-build".into())
             .spawn(move || {
-                let built = build_at_present(&store, &definitions, &mut view).map(|()| view);
+                let built = build_at_present(&store, &definitions, &mut view, &build).map(|()| view);
                 let _ = reply.send(built);
             })
             .map_err(|e| SqlError::new("58000", format!("cannot start a thread to build the view: {e}")))?;
@@ -195,7 +282,7 @@ impl Views {
         definition: Arc<ViewDefinition>,
         snapshot: bool,
     ) -> Result<Subscription, SqlError> {
-        let view = self.start(definition, false).await?;
+        let view = self.start(definition).await?;
         let at_least = self.0.store.durable();
         self.ask(|reply| Command::Subscribe { target: Target::Query(Box::new(view)), snapshot, at_least, reply }).await
     }
@@ -225,6 +312,15 @@ impl Views {
     }
 }
 
+/// Nobody waits for the build any more.
+struct CancelOnDrop(Arc<Build>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 fn stopped() -> SqlError {
     SqlError::new("57P01", "the server is shutting down")
 }
@@ -244,12 +340,18 @@ fn follow(hub: &Hub, after: ClusterTime) -> changes::hub::LogSubscription {
     hub.subscribe(filter, Some(LogPosition { time: after.next(), index: 0 }))
 }
 
-fn build_at_present(store: &Store, definitions: &Definitions, view: &mut RunningView) -> Result<(), SqlError> {
+fn build_at_present(
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    view: &mut RunningView,
+    progress: &Build,
+) -> Result<(), SqlError> {
+    view.built_with = Some(Arc::clone(definitions));
     let snapshot = store.snapshot().map_err(store_error)?;
     let position = snapshot.time();
     wait_durable(store)?;
     let now_us = store.clock().now_us();
-    let past = Past { store, definitions, snapshot: &snapshot, position, upstream: vec![], now_us };
+    let past = Past { store, definitions, snapshot: &snapshot, position, upstream: vec![], now_us, progress };
     build(view, &past)
 }
 
@@ -262,91 +364,85 @@ struct Runtime {
     position: ClusterTime,
     /// Commands for a later time.
     waiting: Vec<(ClusterTime, Command)>,
+    /// Reads of views that are being built.
+    blocked: Vec<Command>,
+    creators: Vec<building::Creator>,
+    builds: Builds,
+    gate: Arc<building::Gate>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    /// For threads that build.
+    commands: mpsc::WeakUnboundedSender<Command>,
     dirty: bool,
-    /// What a checkpoint that failed was to write.
-    unwritten: Vec<checkpoint::Change>,
+    writer: CheckpointWriter,
+    records: Arc<dyn Records>,
 }
 
-/// What each distinct input got in this tick, shared by all views that read it.
-type Decoded = FxHashMap<dataflow::Input, Result<Vec<Delta>, ReadAnew>>;
-
 impl Runtime {
+    /// Every defined view from its checkpoint; those without one are built while the others go on.
     fn restore(&mut self) -> Result<(), SqlError> {
         let definitions = self.definitions.load_full();
         let mut defined: Vec<_> = definitions.views.values().cloned().collect();
         defined.sort_by_key(|definition| definition.id);
         for definition in defined {
             let mut view = RunningView::new(definition, true)?;
-            if let Err(error) = self.restore_view(&mut view, &definitions) {
-                tracing::error!(view = view.definition.name, %error, "a view could not be restored");
-                view.fail(error);
-            }
+            let restored = contained(|| self.restore_view(&mut view, &definitions));
             view.position = self.position;
             self.views.push(view);
+            let at = self.views.len() - 1;
+            match restored {
+                Ok(true) => self.writer.stored(self.views[at].definition.id),
+                Ok(false) => self.start_build(at)?,
+                Err(error) => {
+                    let view = &mut self.views[at];
+                    tracing::error!(view = view.definition.name, %error, "a view could not be restored");
+                    view.fail(error);
+                }
+            }
+        }
+        self.revive();
+        self.remove_leftovers()
+    }
+
+    /// A process that died between forgetting a view and removing its checkpoint left records that nobody
+    /// reads. Numbers are given in order, so those below the newest view's are all to look at.
+    fn remove_leftovers(&self) -> Result<(), SqlError> {
+        let known: Vec<u64> = self.views.iter().map(|view| view.definition.id).collect();
+        let newest = known.iter().max().copied().unwrap_or(0);
+        for id in (1..newest).filter(|id| known.binary_search(id).is_err()) {
+            if checkpoint::exists(&self.store, id)? {
+                self.remove_checkpoint(id);
+            }
         }
         Ok(())
     }
 
-    fn restore_view(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
-        let found = checkpoint::restore(&self.store, view)?;
-        let oldest = self.store.oldest_time();
-        if found
-            && view.position.next() >= oldest
-            && !view.feeds.iter().any(|f| matches!(f.source, Source::View { .. }))
-        {
-            return self.catch_up(view);
+    /// Fills a view from its checkpoint and the log since. False: it has to be built.
+    fn restore_view(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<bool, SqlError> {
+        if view.reads_views() {
+            return Ok(false);
+        }
+        let found = checkpoint::restore(&self.store, &*self.records, view)?;
+        if found && view.position.next() >= self.store.oldest_time() {
+            view.check_limits()?;
+            catch_up(&self.store, definitions, view, self.position, None)?;
+            if !view.stale {
+                return Ok(true);
+            }
         }
         *view = RunningView::new(view.definition.clone(), true)?;
-        self.remove_checkpoint(view.definition.id)?;
-        self.rebuild(view, definitions)
-    }
-
-    /// Applies the log after the view's position, up to the runtime's.
-    fn catch_up(&mut self, view: &mut RunningView) -> Result<(), SqlError> {
-        const GROUP: usize = 4096;
-        let mut group: Vec<LogEntry> = Vec::with_capacity(GROUP);
-        if view.position >= self.position {
-            return Ok(());
-        }
-        let definitions = self.definitions.load_full();
-        for entry in self.store.log_from_time(view.position.next(), self.position) {
-            let entry = entry.map_err(store_error)?;
-            if group.len() >= GROUP && group.last().is_some_and(|last| last.position.time != entry.position.time) {
-                self.feed_one(view, &group, &definitions)?;
-                group.clear();
-            }
-            group.push(entry);
-        }
-        self.feed_one(view, &group, &definitions)?;
-        if view.stale {
-            self.rebuild(view, &definitions)?;
-        }
-        Ok(())
-    }
-
-    fn feed_one(
-        &self,
-        view: &mut RunningView,
-        entries: &[LogEntry],
-        definitions: &Definitions,
-    ) -> Result<(), SqlError> {
-        let Some(last) = entries.last() else { return Ok(()) };
-        let mut decoded = Decoded::default();
-        let now_us = last.wall_ms.saturating_mul(1000);
-        feed(view, entries, &[], definitions, &mut decoded, now_us)?;
-        view.position = last.position.time;
-        Ok(())
+        Ok(false)
     }
 
     /// Builds a view anew at the runtime's position; subscribers see the difference.
-    fn rebuild(&mut self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
+    fn rebuild(&self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
         let mut fresh = RunningView::new(view.definition.clone(), view.durable)?;
         let upstream = self.upstream_of(&fresh)?;
         let snapshot = self.store.snapshot().map_err(store_error)?;
         wait_durable(&self.store)?;
         let position = self.position;
         let now_us = self.clock.now_us();
-        let past = Past { store: &self.store, definitions, snapshot: &snapshot, position, upstream, now_us };
+        let progress = &Build::of(&view.definition);
+        let past = Past { store: &self.store, definitions, snapshot: &snapshot, position, upstream, now_us, progress };
         build(&mut fresh, &past)?;
         if fresh.stale {
             // The collection went away, or has changes without images, just after this position. The
@@ -355,17 +451,10 @@ impl Runtime {
             view.output.clear();
             return Ok(());
         }
-        let mut difference: Vec<Delta> = view.rows.drain().map(|(row, count)| (row, -count)).collect();
-        difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
-        dataflow::consolidate(&mut difference);
         if view.durable {
-            self.remove_checkpoint(view.definition.id)?;
+            self.remove_checkpoint(view.definition.id);
         }
-        fresh.publishers = std::mem::take(&mut view.publishers);
-        fresh.counters.events += view.counters.events;
-        fresh.counters.changes += view.counters.changes;
-        fresh.output = difference;
-        *view = fresh;
+        supersede(view, fresh, true);
         Ok(())
     }
 
@@ -387,8 +476,10 @@ impl Runtime {
     fn rows_of(&self, db: &str, name: &str) -> Result<Upstream, SqlError> {
         let view = &self.views[self.find(db, name)?];
         if let Some(error) = &view.error {
-            return Err(SqlError::new("55000", format!("materialized view \"{name}\" has stopped: {}", error.message))
-                .with_hint("drop the view and create it again, perhaps WITH (on_error = 'null')"));
+            return Err(stopped_error(name, error));
+        }
+        if !matches!(view.phase, Phase::Running) {
+            return Err(SqlError::new("55000", format!("materialized view \"{name}\" is still being built")));
         }
         let rows = view.rows.iter().map(|(row, n)| (row.clone(), *n)).collect();
         Ok(Upstream { db: db.to_owned(), name: name.to_owned(), rows })
@@ -422,11 +513,14 @@ impl Runtime {
                         }
                     },
                     () = sleep_until(deadline, &*self.clock) => self.tick(&[], self.position),
-                    _ = checkpoint.tick(), if self.dirty => self.checkpoint_or_log(),
+                    _ = checkpoint.tick(), if self.wants_checkpoint() => self.checkpoint(Box::new(log_failure)),
                 }
             }
         });
-        self.checkpoint_or_log();
+        self.end_builds();
+        let last = self.checkpoints();
+        let position = self.position;
+        log_failure(self.writer.wait(|writer, done| writer.write(last, position, done)));
         for publisher in self.views.iter_mut().flat_map(|view| view.publishers.drain(..)) {
             publisher.end(Ok(()));
         }
@@ -439,7 +533,7 @@ impl Runtime {
     }
 
     fn next_deadline(&self) -> Option<i64> {
-        self.views.iter().filter(|view| view.error.is_none()).filter_map(|view| view.flow.deadline()).min()
+        self.views.iter().filter(|view| view.is_running()).filter_map(|view| view.flow.deadline()).min()
     }
 
     /// Moves all views to `up_to`.
@@ -454,7 +548,10 @@ impl Runtime {
             let (before, rest) = self.views.split_at_mut(i);
             let view = &mut rest[0];
             view.output.clear();
-            if view.error.is_some() || view.position > up_to {
+            if !view.is_running() || view.position > up_to {
+                continue;
+            }
+            if orphan(view, before) {
                 continue;
             }
             let fresh = &entries[entries.partition_point(|e| e.position.time <= view.position)..];
@@ -509,12 +606,24 @@ impl Runtime {
                 self.waiting.push((at_least, command));
             }
             // Built ahead of the ticks: it joins the others when they get there.
-            Command::Add { ref view, .. } if view.position > self.position => {
+            Command::Built { result: Ok(ref view), .. } if view.position > self.position => {
                 self.waiting.push((view.position, command));
             }
-            Command::Add { view, reply } => {
-                let added = self.add(*view);
-                let _ = reply.send(added.map(|_| ()));
+            Command::Built { build, result } => self.built(&build, result),
+            Command::Read { ref names, .. } if self.waits_for_build(names) => self.block(command),
+            Command::Subscribe { target: Target::View { ref db, ref name }, .. }
+                if self.waits_for_build(&[(db.clone(), name.clone())]) =>
+            {
+                self.block(command);
+            }
+            Command::Create { definition, reply } => self.create(definition, reply),
+            Command::Alter { definition, rebuild, reply } => self.alter(definition, rebuild, reply),
+            Command::DeadLetters { reply } => {
+                let views = self.views.iter().filter(|view| view.durable);
+                let of_view = |view: &RunningView| -> Vec<_> {
+                    view.dead_letters.iter().map(|letter| (Arc::clone(&view.definition), letter.clone())).collect()
+                };
+                let _ = reply.send(Ok(views.flat_map(of_view).collect()));
             }
             Command::Drop { db, name, reply } => {
                 let _ = reply.send(self.drop_view(&db, &name));
@@ -529,9 +638,7 @@ impl Runtime {
             Command::Status { detailed, reply } => {
                 let _ = reply.send(Ok(self.status(detailed)));
             }
-            Command::Checkpoint { reply } => {
-                let _ = reply.send(self.checkpoint());
-            }
+            Command::Checkpoint { reply } => self.checkpoint(Box::new(move |outcome| drop(reply.send(outcome)))),
             Command::Redefine { make, reply } => {
                 let _ = reply.send(self.redefine(make));
             }
@@ -539,26 +646,45 @@ impl Runtime {
         }
     }
 
-    /// Takes in a view: built up to some time, or (over other views) not yet built.
+    /// Takes in an anonymous query: built up to some time, or (over views) not yet built.
     fn add(&mut self, mut view: RunningView) -> Result<usize, SqlError> {
-        if view.position == ClusterTime::ZERO {
-            let definitions = self.definitions.load_full();
+        let definitions = self.definitions.load_full();
+        if view.position == ClusterTime::ZERO || is_outdated(&view, &definitions) {
             self.rebuild(&mut view, &definitions)?;
             view.output.clear();
         } else {
-            self.catch_up(&mut view)?;
+            self.join(&mut view, &definitions)?;
         }
-        self.dirty |= view.durable;
         self.views.push(view);
         Ok(self.views.len() - 1)
     }
 
+    /// Brings a view that was built before this time to it.
+    fn join(&self, view: &mut RunningView, definitions: &Definitions) -> Result<(), SqlError> {
+        catch_up(&self.store, definitions, view, self.position, None)?;
+        if view.stale { self.rebuild(view, definitions) } else { Ok(()) }
+    }
+
     fn drop_view(&mut self, db: &str, name: &str) -> Result<(), SqlError> {
         let mut view = self.views.remove(self.find(db, name)?);
+        let id = view.definition.id;
+        let dropped = || SqlError::new("42P01", format!("materialized view \"{name}\" was dropped"));
         for publisher in view.publishers.drain(..) {
-            publisher.end(Err(SqlError::new("42P01", format!("materialized view \"{name}\" was dropped"))));
+            publisher.end(Err(dropped()));
         }
-        self.remove_checkpoint(view.definition.id)
+        if let Phase::Building(build) = &view.phase {
+            build.cancel();
+            self.builds.remove(build);
+            self.answer_creator(build.id, Err(dropped()));
+        }
+        // What it held is let go of where nobody waits.
+        let removed = move |outcome| {
+            log_failure(outcome);
+            drop(view);
+        };
+        self.writer.remove(id, Box::new(removed));
+        self.unblock();
+        Ok(())
     }
 
     fn subscribe(&mut self, target: Target, snapshot: bool) -> Result<Subscription, SqlError> {
@@ -574,7 +700,7 @@ impl Runtime {
         let rows: Vec<Delta> = if snapshot { view.rows.iter().map(|(r, n)| (r.clone(), *n)).collect() } else { vec![] };
         publisher.publish(view.position, 0, &rows);
         if !view.keeps_rows {
-            view.rows = FxHashMap::default();
+            view.take_rows();
         }
         view.publishers.push(publisher);
         Ok(subscription)
@@ -582,87 +708,114 @@ impl Runtime {
 
     fn status(&self, detailed: bool) -> Vec<ViewStatus> {
         let of_view = |view: &RunningView| {
-            let operators = if detailed { view.flow.statistics() } else { vec![] };
+            let (state_bytes, state_rows) = view.size();
             ViewStatus {
                 db: view.definition.db.clone(),
                 name: view.definition.name.clone(),
                 query: view.definition.query.clone(),
                 rows: view.rows.len(),
-                state_bytes: operators.iter().map(|o| o.state_bytes).sum(),
+                state_bytes,
+                state_rows,
+                rows_bytes: view.rows_bytes(),
+                build: match &view.phase {
+                    Phase::Building(build) => Some(build.progress()),
+                    _ => None,
+                },
+                awaiting: matches!(view.phase, Phase::Awaiting),
+                dead_letters: view.dead_letters.len(),
+                definition: Arc::clone(&view.definition),
                 subscribers: view.publishers.len(),
                 position: view.position,
                 counters: view.counters.clone(),
                 error: view.error.as_ref().map(|e| e.message.clone()),
                 fields: view.flow.fields().to_vec(),
-                operators,
+                operators: if detailed { view.flow.statistics() } else { vec![] },
             }
         };
         self.views.iter().filter(|view| view.durable).map(of_view).collect()
     }
 
-    fn checkpoint_or_log(&mut self) {
-        if let Err(error) = self.checkpoint() {
-            tracing::error!(%error, "a checkpoint of the views failed; the next one will have its changes");
-        }
+    /// While one is being written the next one gathers.
+    fn wants_checkpoint(&self) -> bool {
+        (self.dirty || self.writer.has_failed()) && !self.writer.is_writing()
     }
 
-    /// One batch: every view's changed state, rows and position, and what an attempt that failed left.
-    fn checkpoint(&mut self) -> Result<(), SqlError> {
+    /// Every view's changed state, rows and position. The disk is waited for elsewhere.
+    fn checkpoint(&mut self, done: Done) {
+        let checkpoints = self.checkpoints();
+        self.writer.write(checkpoints, self.position, done);
+    }
+
+    fn checkpoints(&mut self) -> Vec<Checkpoint> {
         self.dirty = false;
-        let mut changes = std::mem::take(&mut self.unwritten);
-        let again = !changes.is_empty();
-        for view in self.views.iter_mut().filter(|view| view.durable && !view.stale && view.error.is_none()) {
-            changes.extend(checkpoint::changes(view));
-        }
-        let position = self.position;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        if again {
-            // The newest of several changes of one record is the last: attempts that fail one after
-            // the other must not pile up.
-            changes.reverse();
-            changes.sort_by(|(one, _), (other, _)| one.cmp(other));
-            changes.dedup_by(|(later, _), (earlier, _)| later == earlier);
-        }
-        let changes = Arc::new(changes);
-        if let Err(error) = self.write_shared(Arc::clone(&changes)) {
-            self.unwritten = Arc::unwrap_or_clone(changes);
-            self.dirty = true;
-            return Err(error);
-        }
-        self.store.pin_log("views", Some(position));
-        Ok(())
+        let saved = |view: &&mut RunningView| view.durable && !view.stale && view.is_running();
+        self.views.iter_mut().filter(saved).map(Checkpoint::of).collect()
     }
 
-    fn write_records(&self, changes: Vec<checkpoint::Change>) -> Result<(), SqlError> {
-        self.write_shared(Arc::new(changes))
-    }
-
-    fn write_shared(&self, changes: Arc<Vec<checkpoint::Change>>) -> Result<(), SqlError> {
-        let write = move |txn: &mut store::WriteTxn| {
-            for (key, value) in &*changes {
-                match value {
-                    Some(value) => txn.put_record(checkpoint::SPACE, key, value.clone()),
-                    None => txn.delete_record(checkpoint::SPACE, key),
-                }
-            }
-            Ok(())
-        };
-        self.store.write(write).wait().map(|_| ()).map_err(store_error)
-    }
-
-    /// Removes a view's checkpoint, also what a failed attempt would write of it.
-    fn remove_checkpoint(&mut self, id: u64) -> Result<(), SqlError> {
-        self.unwritten.retain(|(key, _)| !key.starts_with(&id.to_be_bytes()));
-        self.write_records(checkpoint::removal(&self.store, id)?)
+    fn remove_checkpoint(&self, id: u64) {
+        self.writer.remove(id, Box::new(log_failure));
     }
 }
 
-/// A bug in one view ends that view, not the thread that keeps all of them.
-fn contained<T>(work: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(SqlError::internal("the view's evaluation panicked; the server's log has the details")))
+fn log_failure(outcome: Result<(), SqlError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "a checkpoint of the views failed; the next one will have its changes");
+    }
+}
+
+/// A view goes on as one that was built anew; its output is the difference, if anybody hears it.
+fn supersede(view: &mut RunningView, mut fresh: RunningView, heard: bool) {
+    let mut difference: Vec<Delta> = Vec::new();
+    if heard {
+        difference.extend(view.take_rows().into_iter().map(|(row, count)| (row, -count)));
+        difference.extend(fresh.rows.iter().map(|(row, count)| (row.clone(), *count)));
+        dataflow::consolidate(&mut difference);
+    }
+    fresh.publishers = std::mem::take(&mut view.publishers);
+    fresh.counters.events += view.counters.events;
+    fresh.counters.changes += view.counters.changes;
+    fresh.output = difference;
+    *view = fresh;
+}
+
+/// Is there a stream among a view's that has other events now than when the view was built?
+fn is_outdated(view: &RunningView, now: &Definitions) -> bool {
+    let Some(then) = &view.built_with else { return false };
+    view.feeds.iter().any(|feed| {
+        let Source::Stream { db, name, .. } = &feed.source else { return false };
+        let events = |definitions: &Definitions| {
+            let stream = definitions.stream(db, name)?;
+            Some((stream.start, stream.paused_at, stream.created_ms, stream.filter_text.clone()))
+        };
+        events(then) != events(now)
+    })
+}
+
+/// What a reader of a view that stopped is told.
+fn stopped_error(name: &str, error: &SqlError) -> SqlError {
+    // What is short stays recognisable to programs.
+    let code = if error.code == "53200" { "53200" } else { "55000" };
+    let hint = match &error.hint {
+        Some(hint) if code == "53200" => hint.clone(),
+        _ => format!(
+            "ALTER MATERIALIZED VIEW {name} SET (on_error = 'null') or 'dead_letter' builds it again and goes on past \
+             such rows."
+        ),
+    };
+    SqlError::new(code, format!("materialized view \"{name}\" has stopped: {}", error.message)).with_hint(hint)
+}
+
+/// Stops a view if one that it reads has stopped.
+fn orphan(view: &mut RunningView, before: &[RunningView]) -> bool {
+    let stopped = view.feeds.iter().find_map(|feed| {
+        let Source::View { db, name } = &feed.source else { return None };
+        let is_it = |up: &&RunningView| up.durable && up.definition.db == *db && up.definition.name == *name;
+        before.iter().find(is_it)?.error.as_ref().map(|error| stopped_error(name, error))
+    });
+    let Some(error) = stopped else { return false };
+    view.fail(error);
+    view.orphaned = true;
+    true
 }
 
 async fn sleep_until(deadline_us: Option<i64>, clock: &dyn Clock) {
@@ -673,74 +826,4 @@ async fn sleep_until(deadline_us: Option<i64>, clock: &dyn Clock) {
             tokio::time::sleep(Duration::from_micros(wait as u64)).await;
         }
     }
-}
-
-/// Gives a view its deltas of one group of entries, decoding each distinct input once.
-fn feed(
-    view: &mut RunningView,
-    entries: &[LogEntry],
-    upstream: &[RunningView],
-    definitions: &Definitions,
-    decoded: &mut Decoded,
-    now_us: i64,
-) -> Result<(), SqlError> {
-    let mut deltas = Vec::with_capacity(view.feeds.len());
-    for feed in &view.feeds {
-        if let Source::View { db, name } = &feed.source {
-            let output = upstream
-                .iter()
-                .find(|up| up.durable && up.definition.db == *db && up.definition.name == *name)
-                .map_or(&[][..], |up| &up.output);
-            deltas.push(output.iter().map(|(row, n)| (feed.columns.row(|c| row[c].clone()), *n)).collect());
-            continue;
-        }
-        if !decoded.contains_key(&feed.input) {
-            let made = decode(feed, entries, definitions, now_us)?;
-            decoded.insert(feed.input.clone(), made);
-        }
-        match &decoded[&feed.input] {
-            Ok(rows) => deltas.push(rows.clone()),
-            Err(ReadAnew) => {
-                view.stale = true;
-                return Ok(());
-            }
-        }
-    }
-    let idle = deltas.iter().all(Vec::is_empty) && view.flow.deadline().is_none_or(|d| d > now_us);
-    if idle {
-        view.output.clear();
-        return Ok(());
-    }
-    view.step(deltas, now_us)
-}
-
-fn decode(
-    feed: &crate::view::Feed,
-    entries: &[LogEntry],
-    definitions: &Definitions,
-    now_us: i64,
-) -> Result<Result<Vec<Delta>, ReadAnew>, SqlError> {
-    let mut rows = Vec::new();
-    match &feed.source {
-        Source::Stream { db, name, .. } => {
-            let Some(stream) = definitions.stream(db, name) else { return Ok(Ok(rows)) };
-            let bounds = StreamBounds::of(&feed.source)?;
-            let mut ctx = dataflow::StepContext::at(now_us);
-            for entry in entries {
-                if bounds.holds(entry) && stream.takes(entry, &mut ctx)? {
-                    rows.push((stream_row(entry, stream, &feed.columns), 1));
-                }
-            }
-        }
-        Source::Collection { db, name } => {
-            let namespace = Namespace::new(db.as_str(), name.as_str());
-            for entry in entries.iter().filter(|entry| concerns(entry, &namespace)) {
-                if collection_delta(entry, &feed.columns, &mut rows).is_err() {
-                    return Ok(Err(ReadAnew));
-                }
-            }
-        }
-        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => {}
-    }
-    Ok(Ok(rows))
 }

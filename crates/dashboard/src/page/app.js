@@ -114,6 +114,10 @@ class View {
       this.meta.replaceChildren(element("span", { class: "error" }, info.error));
       return;
     }
+    if (info.build) {
+      this.meta.textContent = `building: ${info.build.phase}, ${show(info.build.read)} of ${show(info.build.total)} events`;
+      return;
+    }
     this.meta.textContent = `${show(info.rows)} rows · ${show(info.events)} events, ${show(info.rate)} per second · `
       + `${show(info.failures)} failures · lag ${lag(info)} · last event ${clock(info.last_event_ms)}`;
     this.table.tHead.replaceChildren(element("tr", {}, ...info.fields.map(field =>

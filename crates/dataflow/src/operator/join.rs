@@ -245,6 +245,7 @@ impl Join {
         out: &mut Vec<Delta>,
     ) -> Result<(), SqlError> {
         for (key, row, count) in deltas {
+            ctx.taking(count);
             let Some(key) = key else {
                 out.extend(self.left_alone(&row, 0).map(|shown| (shown, count)));
                 continue;
@@ -286,6 +287,7 @@ impl Join {
     ) -> Result<(), SqlError> {
         let tracks_left = self.keeps_left() || matches!(self.kind, JoinKind::Semi | JoinKind::Anti);
         for (key, row, count) in deltas {
+            ctx.taking(count);
             let Some(key) = key else {
                 out.extend(self.right_alone(&row, 0).map(|shown| (shown, count)));
                 continue;

@@ -36,6 +36,8 @@ pub enum OnError {
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub row: Row,
+    /// The names of its columns, as far as the plan knows them.
+    pub names: Option<std::sync::Arc<[String]>>,
     pub error: SqlError,
 }
 
@@ -47,14 +49,15 @@ pub struct StepContext<'a> {
     pub time_zone: &'a str,
     pub parameters: &'a [Datum],
     pub on_error: OnError,
-    /// At most `MAX_FAILURES` of this tick's failures; `failure_count` has them all.
+    /// The newest of this tick's failures, `MAX_FAILURES` of them or more; `failure_count` has them all.
     pub failures: Vec<Failure>,
     pub failure_count: u64,
     /// Whether failures are reported: those of rows that leave were when they came.
     pub reports: bool,
 }
 
-const MAX_FAILURES: usize = 1000;
+/// Failures that a tick remembers; up to twice as many before older ones make room.
+pub const MAX_FAILURES: usize = 1000;
 
 impl<'a> StepContext<'a> {
     pub fn at(now_us: i64) -> Self {
@@ -94,9 +97,10 @@ impl<'a> StepContext<'a> {
             return Ok(());
         }
         self.failure_count += 1;
-        if self.failures.len() < MAX_FAILURES {
-            self.failures.push(Failure { row: row.into(), error });
+        if self.failures.len() >= 2 * MAX_FAILURES {
+            self.failures.drain(..MAX_FAILURES);
         }
+        self.failures.push(Failure { row: row.into(), names: None, error });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use sql::{Expr, Row, SqlError};
 
 use super::counted::Counted;
 use super::ordered::{Directions, SortedRow};
-use super::{StepContext, key_of};
+use super::{OnError, StepContext, key_of};
 use crate::delta::Delta;
 use crate::state::{Changed, StateReader, StateWriter, row_bytes};
 
@@ -106,7 +106,8 @@ impl Partitioned {
     }
 
     pub fn save(&mut self, writer: &mut StateWriter<'_>) {
-        let mut ctx = StepContext::at(0);
+        // A key that failed was NULL when its row came, or the row was left out and is not found below.
+        let mut ctx = StepContext { on_error: OnError::Null, ..StepContext::at(0) };
         for (partition, row) in self.changed.take() {
             let sorted = self.sorted(&row, &mut ctx).ok().flatten();
             let held = sorted.and_then(|s| self.partitions.get(&partition)?.get(&s));

@@ -321,7 +321,8 @@ fn policy(url: &str, options: &SinkOptions) -> Result<Policy, SqlError> {
         batch_delay: options.batch_delay.unwrap_or(default.batch_delay),
         on_death: match options.on_error {
             None | Some(OnError::DeadLetter) => OnDeath::Park,
-            Some(OnError::Skip) => OnDeath::Skip,
+            // Only a view can go on with NULL; a sink's options do not offer it.
+            Some(OnError::Skip | OnError::Null) => OnDeath::Skip,
             Some(OnError::Fail) => OnDeath::Stop,
         },
         queue_events: default.queue_events.max(batch_size * 2),

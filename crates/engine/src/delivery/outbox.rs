@@ -85,6 +85,8 @@ impl Appender {
                     name: format!("(sink {})", self.sink.name),
                     plan: Arc::clone(plan),
                     on_error: dataflow::OnError::DeadLetter,
+                    keeps_dead_letters: false,
+                    limits: views::StateLimits::default(),
                     parameters: Vec::new(),
                     query: text.clone(),
                     statement: text.clone(),

@@ -214,6 +214,12 @@ async fn pause(engine: &Headwater, stream: &StreamDefinition, on: bool) -> Resul
         let state = if on { "already paused" } else { "not paused" };
         return Ok(vec![notice(format!("change stream \"{}\" is {state}", stream.name))]);
     }
+    let of_stream =
+        |s: &Source| matches!(s, Source::Stream { db, name, .. } if *db == stream.db && *name == stream.name);
+    if let Some(build) = engine.sql().views.builds().find(|build| build.plan.sources().iter().any(of_stream)) {
+        let message = format!("materialized view \"{}\" over this change stream is still being built", build.name);
+        return Err(SqlError::new("55000", message).with_hint("Try again when SHOW VIEWS says that it is running."));
+    }
     let key = definition_key(DefinitionKind::Stream, &stream.db, &stream.name);
     let id = definitions::stored_id(engine.store(), &key)?;
     let stream = stream.clone();

@@ -18,7 +18,7 @@ use store::{Reader, Store};
 use views::definition::{Images, StoredDefinition};
 use views::names::SessionCatalog;
 use views::runtime::store_error;
-use views::{Definitions, StreamDefinition, StreamScope, SystemTables, ViewDefinition};
+use views::{Definitions, StateLimits, StreamDefinition, StreamScope, SystemTables, ViewDefinition};
 
 use super::{binding, view_ddl};
 
@@ -31,7 +31,7 @@ const DEFAULT_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Everything that CREATE statements left in this store. A definition that can no longer be bound is
 /// left out and reported, so that one bad view does not keep a database closed.
-pub(crate) fn load_definitions(store: &Store) -> Result<Definitions, SqlError> {
+pub(crate) fn load_definitions(store: &Store, limits: StateLimits) -> Result<Definitions, SqlError> {
     let snapshot = store.snapshot().map_err(store_error)?;
     let mut stored = Vec::new();
     for prefix in [&b"stream\0"[..], b"view\0"] {
@@ -44,7 +44,7 @@ pub(crate) fn load_definitions(store: &Store) -> Result<Definitions, SqlError> {
     let mut definitions = Definitions::default();
     for definition in stored {
         let name = format!("{}.{}", definition.db, definition.name);
-        if let Err(error) = add(store, &mut definitions, &definition) {
+        if let Err(error) = add(store, &mut definitions, &definition, limits) {
             tracing::error!(name, %error, "a stored definition cannot be bound; it is left out");
         }
     }
@@ -55,13 +55,18 @@ fn decoded(value: Bytes) -> Result<DocBuf, SqlError> {
     DocBuf::validate(value).map_err(|_| SqlError::new("XX001", "damaged SQL catalogue entry"))
 }
 
-fn add(store: &Store, definitions: &mut Definitions, stored: &StoredDefinition) -> Result<(), SqlError> {
+fn add(
+    store: &Store,
+    definitions: &mut Definitions,
+    stored: &StoredDefinition,
+    limits: StateLimits,
+) -> Result<(), SqlError> {
     let key = (stored.db.clone(), stored.name.clone());
     match parser::parse(&stored.statement)?.into_iter().next().map(|first| first.statement) {
         Some(Statement::CreateChangeStream(_)) => {
             definitions.streams.insert(key, Arc::new(stream_of(stored)?));
         }
-        Some(Statement::CreateMaterializedView(create)) => {
+        Some(Statement::CreateMaterializedView(_)) => {
             let catalog = SessionCatalog {
                 database: stored.db.clone(),
                 definitions: Arc::new(definitions.clone()),
@@ -69,7 +74,7 @@ fn add(store: &Store, definitions: &mut Definitions, stored: &StoredDefinition) 
                 system: Arc::new(NoSystemTables),
                 absent_collections: true,
             };
-            definitions.views.insert(key, Arc::new(view_of(stored, &create, &catalog)?));
+            definitions.views.insert(key, Arc::new(view_of(stored, &catalog, limits)?));
         }
         _ => return Err(SqlError::new("XX001", "damaged SQL catalogue entry")),
     }
@@ -188,18 +193,32 @@ fn shown_options(options: &ast::StreamOptions) -> Vec<(String, String)> {
     shown.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// The view that a CREATE describes, with names as the catalogue knows them now.
+/// The view that a CREATE and the ALTERs after it describe, with names as the catalogue knows them now.
 pub(super) fn view_of(
     stored: &StoredDefinition,
-    create: &ast::CreateView,
     catalog: &SessionCatalog,
+    limits: StateLimits,
 ) -> Result<ViewDefinition, SqlError> {
+    let damaged = || SqlError::new("XX001", "damaged SQL catalogue entry");
+    let mut create: Option<ast::CreateView> = None;
+    for parsed in parser::parse(&stored.statement)? {
+        match (parsed.statement, &mut create) {
+            (Statement::CreateMaterializedView(first), None) => create = Some(*first),
+            (Statement::AlterMaterializedView { options, .. }, Some(create)) => {
+                view_ddl::merge(&mut create.options, options);
+            }
+            _ => return Err(damaged()),
+        }
+    }
+    let create = create.ok_or_else(damaged)?;
     Ok(ViewDefinition {
         id: stored.id,
         db: stored.db.clone(),
         name: stored.name.clone(),
-        plan: view_ddl::view_plan(create, catalog)?.plan,
+        plan: view_ddl::view_plan(&create, catalog)?.plan,
         on_error: view_ddl::on_error(create.options.on_error),
+        keeps_dead_letters: create.options.on_error == Some(ast::OnError::DeadLetter),
+        limits: view_ddl::limits(&create.options, limits),
         parameters: Vec::new(),
         query: create.query.text.clone(),
         statement: stored.statement.clone(),

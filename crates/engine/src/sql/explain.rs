@@ -124,14 +124,15 @@ async fn views_read(session: &SqlSession, plan: &Plan) -> Result<Vec<ViewStatus>
 /// A view's upkeep so far: what each operator gave, holds and took.
 fn view_text(view: &ViewStatus, text: &mut String) {
     text.push_str(&format!(
-        "\nMaterialized View {}.{}: rows={} events={} changes={} failures={} state={} bytes\n",
+        "\nMaterialized View {}.{}: rows={} events={} changes={} failures={} state={} bytes, {} of them rows\n",
         view.db,
         view.name,
         view.rows,
         view.counters.events,
         view.counters.changes,
         view.counters.failures,
-        view.state_bytes
+        view.state_bytes,
+        view.rows_bytes
     ));
     for (number, operator) in view.operators.iter().enumerate() {
         let inputs: Vec<String> = operator.inputs.iter().map(|input| format!("#{input}")).collect();

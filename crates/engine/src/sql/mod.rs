@@ -46,12 +46,12 @@ mod tests;
 
 use ::sql::{Notice, Row};
 
-pub use ::sql::parser::Statement;
 pub use ::sql::parser::statement::Copy as CopyOptions;
+pub use ::sql::parser::{Statement, parse_size};
 pub use ::sql::{Datum, Field, SqlError, Type};
 pub use feed::{Feed, token_after};
 pub use session::{SqlSession, TransactionStatus};
-pub use status::{ChangeFeed, ChangeSummary, SinkStatus, Status, StreamStatus, ViewStatus};
+pub use status::{BuildStatus, ChangeFeed, ChangeSummary, SinkStatus, Status, StreamStatus, ViewStatus};
 pub use topics::Topic;
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 

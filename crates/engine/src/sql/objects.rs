@@ -6,6 +6,7 @@ use ::sql::{Catalog, Datum, Field, Row, SqlError, Type};
 use views::{StreamDefinition, StreamScope};
 
 use super::session::SqlSession;
+use super::status::ViewStatus;
 use super::{Outcome, sinks, system};
 
 pub(super) fn text_fields(names: &[&str]) -> Vec<Field> {
@@ -43,12 +44,20 @@ pub(super) fn show_fields(kind: ShowObjects) -> Vec<Field> {
             fields.push(Field::new("rows", Type::Int8));
             fields.push(Field::new("changes", Type::Int8));
             fields.push(Field::new("subscribers", Type::Int8));
-            fields.extend(text_fields(&["error", "query"]));
+            fields.extend(text_fields(&["error", "query", "status"]));
             fields
         }
         ShowObjects::Collections => text_fields(&["name", "kind"]),
         ShowObjects::Sinks => sinks::show_fields(),
         ShowObjects::DeadLetters => sinks::letter_columns(),
+    }
+}
+
+/// `running`, or `building: reading, 42 %`.
+fn state_text(view: &ViewStatus) -> String {
+    match &view.build {
+        Some(build) => format!("{}: {}, {:.0} %", view.state, build.phase, build.percent),
+        None => view.state.to_owned(),
     }
 }
 
@@ -84,18 +93,20 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
         }
         ShowObjects::Views => {
             let status = sql.views.status(false).await?;
-            let row = |view: &views::runtime::ViewStatus| -> Row {
+            let row = |view: &ViewStatus| -> Row {
                 [
                     text(&view.name),
                     Datum::Int(view.rows as i64),
-                    Datum::Int(view.counters.changes as i64),
+                    Datum::Int(view.changes as i64),
                     Datum::Int(view.subscribers as i64),
                     view.error.as_deref().map_or(Datum::Null, text),
                     text(&view.query),
+                    text(&state_text(view)),
                 ]
                 .into()
             };
-            status.iter().filter(|view| view.db == db).map(row).collect()
+            let own = status.into_iter().filter(|view| view.db == db);
+            own.map(|view| row(&session.engine().view_status(view))).collect()
         }
         ShowObjects::Collections => {
             let catalog = session.engine().store().catalog();

@@ -225,6 +225,8 @@ impl SqlSession {
             name: "(subscription)".to_owned(),
             plan,
             on_error: dataflow::OnError::Fail,
+            keeps_dead_letters: false,
+            limits: views::StateLimits::default(),
             parameters,
             query: text.to_owned(),
             statement: text.to_owned(),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, ClusterTime, Rate};
+use base::{ClusterTime, Rate};
 use capture::Source;
 use changes::{Hub, LogFilter, LogSubscription, Scope};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use views::{StreamDefinition, Views, ViewsOptions};
 
 use super::lag::LogCount;
 use super::{definitions, interest};
-use crate::{Error, Result};
+use crate::{Error, Options, Result};
 
 /// How often the log's pins follow the streams' retention.
 const REPIN_EVERY: Duration = Duration::from_secs(60);
@@ -80,8 +80,9 @@ struct Keeper {
 
 impl SqlRuntime {
     /// Binds the stored definitions and brings their views up to date.
-    pub fn open(store: &Store, hub: &Hub, source: Option<&Source>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let definitions = definitions::load_definitions(store).map_err(open_error)?;
+    pub fn open(store: &Store, hub: &Hub, source: Option<&Source>, options: &Options) -> Result<Self> {
+        let clock = Arc::clone(&options.clock);
+        let definitions = definitions::load_definitions(store, options.view_limits).map_err(open_error)?;
         for stream in definitions.streams.values() {
             interest::want_stream(store, source, stream, true);
             pin(store, stream, clock.now_ms());
@@ -99,8 +100,8 @@ impl SqlRuntime {
             }
         }));
         let started_ms = clock.now_ms();
-        let options = ViewsOptions { clock };
-        let views = Views::open(store.clone(), hub.clone(), options, definitions).map_err(open_error)?;
+        let views_options = ViewsOptions { clock, records: None };
+        let views = Views::open(store.clone(), hub.clone(), views_options, definitions).map_err(open_error)?;
         let counters = Counters::default();
         let processed = ProcessingLog::default();
         let keeper = start_keeper(hub, views.clone(), (Arc::clone(&counters), Arc::clone(&processed)))?;

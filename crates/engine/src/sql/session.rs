@@ -6,6 +6,7 @@ use ::sql::binder::{BindOptions, Session, SetConfig};
 use ::sql::parser::Statement;
 use ::sql::parser::statement::{DiscardTarget, Name, Query, Rows as RowsStatement, Transaction};
 use ::sql::{Datum, Field, Notice, Source, SqlError, Type};
+use tokio::sync::oneshot;
 
 use super::cursors::Cursors;
 use super::ddl::{self, Done, notice};
@@ -336,6 +337,8 @@ impl SqlSession {
     async fn define(&self, statement: &Statement, text: &str, notices: &mut Vec<Notice>) -> Result<Outcome, SqlError> {
         let (engine, catalog) = (self.engine.clone(), self.catalog());
         let (statement, text) = (statement.clone(), text.to_owned());
+        // Ends with this future: then nobody waits for a view that is being built.
+        let (_here, gone) = oneshot::channel();
         let task = tokio::spawn(async move {
             let database = catalog.database.clone();
             match &statement {
@@ -362,9 +365,12 @@ impl SqlSession {
                         release(&engine, &database, "replace", &create.name, view_named, false).await?;
                     }
                     let (catalog, mut notices) = source::mirror_for_view(&engine, create, catalog).await?;
-                    let done = view_ddl::create(&engine, create, &text, catalog).await?;
+                    let done = view_ddl::create(&engine, create, &text, catalog, gone).await?;
                     notices.extend(done.notices);
                     Ok(Done { notices, ..done })
+                }
+                Statement::AlterMaterializedView { name, if_exists, .. } => {
+                    view_ddl::alter(&engine, catalog, name, *if_exists, &text).await
                 }
                 Statement::DropView { names, if_exists, cascade, .. } => {
                     let mut notices = Vec::new();
@@ -550,6 +556,7 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
         Statement::AlterChangeStream { .. } => "ALTER CHANGE STREAM",
         Statement::DropChangeStream { .. } => "DROP CHANGE STREAM",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
+        Statement::AlterMaterializedView { .. } => "ALTER MATERIALIZED VIEW",
         Statement::DropView { .. } => "DROP MATERIALIZED VIEW",
         Statement::CreateSink(_) => "CREATE SINK",
         Statement::AlterSink { .. } => "ALTER SINK",

@@ -100,6 +100,17 @@ pub struct ViewStatus {
     pub query: String,
     /// Distinct rows.
     pub rows: usize,
+    /// Estimated bytes, and entries and rows, of everything that the view holds.
+    pub state_bytes: usize,
+    pub state_rows: usize,
+    pub max_state_rows: Option<u64>,
+    pub max_state_bytes: Option<u64>,
+    /// Rows that were left out and can be looked at.
+    pub dead_letters: usize,
+    /// `running`, `stopped`, `building`, or `waiting` for a view that is being built.
+    pub state: &'static str,
+    /// While it is being built.
+    pub build: Option<BuildStatus>,
     /// Input deltas since the database was opened.
     pub events: u64,
     pub rate: f64,
@@ -116,6 +127,18 @@ pub struct ViewStatus {
     pub heartbeat_ms: i64,
     pub error: Option<String>,
     pub fields: Vec<ColumnStatus>,
+}
+
+/// How far a view's build is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BuildStatus {
+    /// `counting`, `reading`, `saving` or `catching up`.
+    pub phase: &'static str,
+    /// Events and documents read.
+    pub read: u64,
+    /// … of so many; grows with what is committed meanwhile.
+    pub total: u64,
+    pub percent: f64,
 }
 
 /// A column of a view.
@@ -203,7 +226,17 @@ impl Headwater {
 
     pub(super) fn view_status(&self, view: views::runtime::ViewStatus) -> ViewStatus {
         let now_ms = self.clock().now_ms();
-        let lag = self.sql().log.after(view.position, now_ms);
+        let state = match (&view.error, &view.build) {
+            (Some(_), _) => "stopped",
+            (None, Some(_)) => "building",
+            (None, None) if view.awaiting => "waiting",
+            (None, None) => "running",
+        };
+        // A view that is not built is behind by what its build says.
+        let lag = match state {
+            "building" | "waiting" => Lag { events: 0, ms: 0 },
+            _ => self.sql().log.after(view.position, now_ms),
+        };
         let column = |field: &Field| ColumnStatus {
             name: field.name.clone(),
             ty: field.ty.to_string(),
@@ -214,6 +247,18 @@ impl Headwater {
             name: view.name,
             query: view.query,
             rows: view.rows,
+            state_bytes: view.state_bytes,
+            state_rows: view.state_rows,
+            max_state_rows: view.definition.limits.rows,
+            max_state_bytes: view.definition.limits.bytes,
+            dead_letters: view.dead_letters,
+            state,
+            build: view.build.map(|build| BuildStatus {
+                phase: build.phase.as_str(),
+                read: build.read,
+                total: build.total,
+                percent: (build.percent() * 10.0).round() / 10.0,
+            }),
             events: view.counters.events,
             rate: view.counters.rate.per_second(now_ms),
             changes: view.counters.changes,

@@ -1,4 +1,4 @@
-//! CREATE, DROP and REFRESH MATERIALIZED VIEW.
+//! CREATE, ALTER, DROP and REFRESH MATERIALIZED VIEW.
 
 use std::sync::Arc;
 
@@ -6,11 +6,12 @@ use ::sql::binder::BindOptions;
 use ::sql::parser::statement::{self as ast, CreateView, Name};
 use ::sql::{Datum, Expr, Field, Notice, Plan, Source, SqlError};
 use dataflow::OnError;
+use tokio::sync::oneshot;
 use views::definition::{DefinitionKind, StoredDefinition};
 use views::events::StreamBounds;
 use views::names::SessionCatalog;
 use views::read::{QueryContext, evaluate};
-use views::{Definitions, ViewDefinition};
+use views::{Definitions, StateLimits, ViewDefinition, retention};
 
 use super::ddl::{Done, notice};
 use super::{binding, definitions, interest, sinks};
@@ -35,6 +36,7 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
     }
     let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
+    let plan = with_retention(plan, &create.options)?;
     Ok(ViewPlan { plan, notices: bound.notices })
 }
 
@@ -117,32 +119,102 @@ fn named(plan: Arc<Plan>, names: &[String]) -> Result<Arc<Plan>, SqlError> {
 pub(super) fn on_error(wanted: Option<ast::OnError>) -> OnError {
     match wanted {
         None | Some(ast::OnError::Fail) => OnError::Fail,
+        Some(ast::OnError::Null) => OnError::Null,
         Some(ast::OnError::Skip | ast::OnError::DeadLetter) => OnError::DeadLetter,
     }
 }
 
-fn check_options(options: &ast::ViewOptions) -> Result<(), SqlError> {
-    let unsupported = |option: &str| Err(SqlError::unsupported(format!("the materialized view option \"{option}\"")));
-    if options.retention.is_some() {
-        return unsupported("retention");
+/// What a view may hold: what it says, or else what the server says; 0 is any number.
+pub(super) fn limits(options: &ast::ViewOptions, server: StateLimits) -> StateLimits {
+    let limit = |own: Option<u64>, server: Option<u64>| own.map_or(server, |own| (own > 0).then_some(own));
+    StateLimits {
+        rows: limit(options.max_state_rows, server.rows),
+        bytes: limit(options.max_state_bytes, server.bytes),
     }
-    if options.max_state_rows.is_some() {
-        return unsupported("max_state_rows");
-    }
-    if options.on_error == Some(ast::OnError::DeadLetter) {
-        return Err(SqlError::unsupported("on_error = 'dead_letter'")
-            .with_hint("Use 'skip': rows that fail are left out and counted."));
-    }
-    Ok(())
 }
 
-/// CREATE MATERIALIZED VIEW. `catalog` gives the names of the statement's session.
+/// What a later statement says replaces what an earlier one said.
+pub(super) fn merge(options: &mut ast::ViewOptions, newer: ast::ViewOptions) {
+    let ast::ViewOptions { retention, max_state_rows, max_state_bytes, on_error } = newer;
+    options.retention = retention.or(options.retention);
+    options.max_state_rows = max_state_rows.or(options.max_state_rows);
+    options.max_state_bytes = max_state_bytes.or(options.max_state_bytes);
+    options.on_error = on_error.or(options.on_error);
+}
+
+/// The plan over the events that `retention` leaves.
+fn with_retention(plan: Arc<Plan>, options: &ast::ViewOptions) -> Result<Arc<Plan>, SqlError> {
+    let Some(kept) = options.retention.filter(|kept| !kept.is_zero()) else { return Ok(plan) };
+    if !retention::reads_stream(&plan) {
+        return Err(SqlError::new("22023", "retention is of the events of a change stream, and the query reads none")
+            .with_hint("Rows of collections and views leave when they are deleted there; use a WHERE condition."));
+    }
+    // A century is for ever, and an interval that every time can be moved by.
+    let us = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX).min(100 * 366 * 86_400 * 1_000_000);
+    Ok(retention::retained(&plan, us))
+}
+
+/// A notice for each part of a query that holds more with every event.
+fn unbounded(plan: &Plan) -> Vec<Notice> {
+    let told = |part: retention::Unbounded| Notice {
+        message: format!("{}: the view's state grows without bound", part.what),
+        hint: Some(format!(
+            "Bound it with {}, WITH (retention = '1 day'), or a limit WITH (max_state_bytes = '1 GB').",
+            part.clause
+        )),
+        position: None,
+    };
+    retention::unbounded(plan).into_iter().map(told).collect()
+}
+
+/// A view that is being built.
+struct Begun {
+    definition: Arc<ViewDefinition>,
+    notices: Vec<Notice>,
+}
+
+/// CREATE MATERIALIZED VIEW. `catalog` gives the names of the statement's session; when `gone` ends, its
+/// client waits no more, and the build stops.
 pub(super) async fn create(
     engine: &Headwater,
     create: &CreateView,
     text: &str,
     catalog: SessionCatalog,
+    gone: oneshot::Receiver<()>,
 ) -> Result<Done, SqlError> {
+    const TAG: &str = "CREATE MATERIALIZED VIEW";
+    let (definition, notices) = match begin(engine, create, text, catalog).await? {
+        Ok(Begun { definition, notices }) => (definition, notices),
+        Err(skipped) => return Ok(Done { tag: TAG, notices: vec![skipped] }),
+    };
+    // Other definitions may change while the view is built; it is among them already.
+    let views = &engine.sql().views;
+    let mut building = std::pin::pin!(views.create(Arc::clone(&definition)));
+    let built = tokio::select! {
+        biased;
+        built = &mut building => built,
+        _ = gone => {
+            let _ = views.drop_view(&definition.db, &definition.name).await;
+            let _ = building.await;
+            Err(SqlError::new("57014", "building the materialized view was canceled"))
+        }
+    };
+    match built {
+        Ok(()) => Ok(Done { tag: TAG, notices }),
+        Err(error) => {
+            abandon(engine, &definition).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Defines a view, durably. `Err` in `Ok`: it is there already, and that was allowed.
+async fn begin(
+    engine: &Headwater,
+    create: &CreateView,
+    text: &str,
+    catalog: SessionCatalog,
+) -> Result<Result<Begun, Notice>, SqlError> {
     let sql = engine.sql();
     let _changing = sql.ddl.lock().await;
     let mut defined = Definitions::clone(&sql.views.definitions());
@@ -151,18 +223,19 @@ pub(super) async fn create(
     let existing = defined.view(&db, &name).cloned();
     let is_collection = catalog.collections.find(&db, &name).is_some();
     if create.if_not_exists && (existing.is_some() || is_collection) {
-        let skipped = notice(format!("relation \"{name}\" already exists, skipping"));
-        return Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices: vec![skipped] });
+        return Ok(Err(notice(format!("relation \"{name}\" already exists, skipping"))));
     }
     if is_collection || (existing.is_some() && !create.or_replace) {
         return Err(SqlError::new("42P07", format!("relation \"{name}\" already exists")).at(create.name.position));
     }
-    check_options(&create.options)?;
     defined.views.remove(&(db.clone(), name.clone()));
+    // What others defined since the session took its catalogue counts, too.
     let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
     let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
     super::source::check_plan(engine, &plan)?;
+    check_built(engine, &plan)?;
     notices.extend(absent(&plan, &catalog));
+    notices.extend(unbounded(&plan));
     if let Some(existing) = &existing {
         let readers = readers_of(&sql.views.definitions(), &existing.db, &existing.name);
         refuse_dependents("replace", "materialized view", &name, &readers)?;
@@ -181,26 +254,114 @@ pub(super) async fn create(
     };
     // Before anything is read: what changes from now on comes with its pre-image.
     interest::want_plan(engine.store(), &plan, true);
-    let stored = definitions::save(engine.store(), stored).await?;
+    let stored = match definitions::save(engine.store(), stored).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            interest::want_plan(engine.store(), &plan, false);
+            return Err(error);
+        }
+    };
     let definition = Arc::new(ViewDefinition {
         id: stored.id,
         db: db.clone(),
         name: name.clone(),
-        plan: Arc::clone(&plan),
+        plan,
         on_error: on_error(create.options.on_error),
+        keeps_dead_letters: create.options.on_error == Some(ast::OnError::DeadLetter),
+        limits: limits(&create.options, engine.options().view_limits),
         parameters: Vec::new(),
         query: create.query.text.clone(),
         statement: stored.statement.clone(),
         created_ms: stored.created_ms,
     });
-    if let Err(error) = sql.views.create(Arc::clone(&definition)).await {
-        interest::want_plan(engine.store(), &plan, false);
-        definitions::forget(engine.store(), stored.key()).await?;
-        return Err(error);
-    }
-    defined.views.insert((db, name), definition);
+    defined.views.insert((db, name), Arc::clone(&definition));
     sql.views.set_definitions(defined);
-    Ok(Done { tag: "CREATE MATERIALIZED VIEW", notices })
+    Ok(Ok(Begun { definition, notices }))
+}
+
+/// A view over one that is still being built would have to wait for it.
+fn check_built(engine: &Headwater, plan: &Plan) -> Result<(), SqlError> {
+    let sources = plan.sources();
+    let reads = |db: &str, name: &str| {
+        sources.iter().any(|s| matches!(s, Source::View { db: d, name: n } if d == db && n == name))
+    };
+    match engine.sql().views.builds().find(|build| reads(&build.db, &build.name)) {
+        None => Ok(()),
+        Some(build) => {
+            let message = format!("materialized view \"{}\" is still being built", build.name);
+            Err(SqlError::new("55000", message).with_hint("Try again when SHOW VIEWS says that it is running."))
+        }
+    }
+}
+
+/// Forgets a view whose build failed, unless that has happened.
+async fn abandon(engine: &Headwater, view: &ViewDefinition) -> Result<(), SqlError> {
+    let sql = engine.sql();
+    let _changing = sql.ddl.lock().await;
+    let mut defined = Definitions::clone(&sql.views.definitions());
+    if defined.view(&view.db, &view.name).is_none_or(|known| known.id != view.id) {
+        return Ok(());
+    }
+    let key = views::definition::definition_key(DefinitionKind::View, &view.db, &view.name);
+    definitions::forget(engine.store(), key).await?;
+    interest::want_plan(engine.store(), &view.plan, false);
+    defined.views.remove(&(view.db.clone(), view.name.clone()));
+    sql.views.set_definitions(defined);
+    Ok(())
+}
+
+/// ALTER MATERIALIZED VIEW … SET (…). What changes the view's content, or one that has stopped, is built
+/// again; a limit alone is not.
+pub(super) async fn alter(
+    engine: &Headwater,
+    catalog: SessionCatalog,
+    name: &Name,
+    if_exists: bool,
+    text: &str,
+) -> Result<Done, SqlError> {
+    const TAG: &str = "ALTER MATERIALIZED VIEW";
+    let sql = engine.sql();
+    let db = name.db.clone().unwrap_or_else(|| catalog.database.clone());
+    let find = || sql.views.definitions().view(&db, &name.name).cloned();
+    let missing = || views::build::missing("materialized view", &name.name).at(name.position);
+    let changing = sql.ddl.lock().await;
+    let Some(view) = find() else {
+        if if_exists {
+            return Ok(Done { tag: TAG, notices: vec![notice(format!("{}, skipping", missing().message))] });
+        }
+        return Err(missing());
+    };
+    let stored = StoredDefinition {
+        kind: DefinitionKind::View,
+        db: view.db.clone(),
+        name: view.name.clone(),
+        statement: format!("{};\n{text}", view.statement),
+        id: view.id,
+        start: base::ClusterTime::ZERO,
+        created_ms: view.created_ms,
+        paused_at: None,
+    };
+    // Names mean what they did when the view was made: later views are not among them.
+    let mut earlier = Definitions::clone(&sql.views.definitions());
+    earlier.views.retain(|_, known| known.id < view.id);
+    let database = view.db.clone();
+    let catalog = SessionCatalog { database, definitions: Arc::new(earlier), absent_collections: true, ..catalog };
+    let altered = Arc::new(definitions::view_of(&stored, &catalog, engine.options().view_limits)?);
+    let rebuild = altered.plan != view.plan
+        || altered.on_error != view.on_error
+        || altered.keeps_dead_letters != view.keeps_dead_letters;
+    std::mem::drop(changing);
+    sql.views.alter(Arc::clone(&altered), rebuild).await?;
+    let _changing = sql.ddl.lock().await;
+    if find().is_none_or(|known| !Arc::ptr_eq(&known, &view)) {
+        return Err(SqlError::new("40001", format!("materialized view \"{}\" was changed meanwhile", name.name)));
+    }
+    definitions::save(engine.store(), stored).await?;
+    let mut defined = Definitions::clone(&sql.views.definitions());
+    defined.views.insert((view.db.clone(), view.name.clone()), Arc::clone(&altered));
+    sql.views.set_definitions(defined);
+    let notices = if rebuild { unbounded(&altered.plan) } else { Vec::new() };
+    Ok(Done { tag: TAG, notices })
 }
 
 /// A notice for each collection that is read before it exists.

@@ -70,6 +70,7 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             sync: true,
             enable_test_commands: false,
             source: None,
+            max_view_state: None,
             users: None,
             tls: None,
             log: "warn".into(),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 pub(crate) use cursor::fold;
 pub(crate) use lexer::{EXCLUDE, SYMMETRIC};
 pub use lexer::{MAX_TEXT_BYTES, SourceMap};
+pub use options::parse_size;
 pub use statement::Statement;
 
 use cursor::Cursor;
@@ -201,6 +202,9 @@ fn alter(cursor: &mut Cursor, position: Option<usize>) -> Result<Statement> {
     }
     if cursor.word("SINK") {
         return sink::alter(cursor);
+    }
+    if cursor.words(&["MATERIALIZED", "VIEW"]) {
+        return read::alter_view(cursor);
     }
     Err(unsupported_object("ALTER", cursor).at(position))
 }

@@ -123,6 +123,15 @@ impl Options {
         })
     }
 
+    /// A number of bytes, or text with kB, MB, GB or TB behind it as in PostgreSQL's settings.
+    pub fn size(&mut self, name: &'static str) -> Result<Option<u64>> {
+        self.typed(name, "a number of bytes or a size such as '512 MB'", |v| match v {
+            OptionValue::Number(digits) => digits.parse().ok(),
+            OptionValue::Text(text) => parse_size(text),
+            _ => None,
+        })
+    }
+
     /// `'7 days'`, `'500 ms'`, or a number in the unit that the name ends in.
     pub fn duration(&mut self, name: &'static str, bare_unit: Duration) -> Result<Option<Duration>> {
         self.typed(name, "a duration such as '30 seconds' or '7 days'", |v| match v {
@@ -198,6 +207,21 @@ fn value(expr: &Expr) -> Result<OptionValue> {
 
 fn not_constant() -> SqlError {
     SqlError::new("22023", "option values must be constants")
+}
+
+/// A number of bytes, perhaps with kB, MB, GB or TB behind it: powers of 1024, as in PostgreSQL's settings.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "kB" | "KB" | "kb" => 1 << 10,
+        "MB" | "mb" => 1 << 20,
+        "GB" | "gb" => 1 << 30,
+        "TB" | "tb" => 1 << 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Sums of `count unit`: `1 day 12 hours`, `90s`.

@@ -83,11 +83,30 @@ pub(super) fn create_view(cursor: &mut Cursor, or_replace: bool) -> Result<State
 pub(super) const ON_ERROR: [(&str, OnError); 4] =
     [("fail", OnError::Fail), ("stop", OnError::Fail), ("skip", OnError::Skip), ("dead_letter", OnError::DeadLetter)];
 
+/// A view can also go on with NULL.
+const VIEW_ON_ERROR: [(&str, OnError); 5] = [
+    ("fail", OnError::Fail),
+    ("stop", OnError::Fail),
+    ("null", OnError::Null),
+    ("skip", OnError::Skip),
+    ("dead_letter", OnError::DeadLetter),
+];
+
+/// After `ALTER MATERIALIZED VIEW`.
+pub(super) fn alter_view(cursor: &mut Cursor) -> Result<Statement> {
+    let if_exists = cursor.words(&["IF", "EXISTS"]);
+    let name = cursor.name()?;
+    cursor.expect_words(&["SET"])?;
+    let options = view_options(Options::parse(cursor, "materialized view")?)?;
+    Ok(Statement::AlterMaterializedView { name, if_exists, options })
+}
+
 fn view_options(mut options: Options) -> Result<ViewOptions> {
     let result = ViewOptions {
         retention: options.duration("retention", Duration::from_secs(1))?,
-        max_state_rows: options.number("max_state_rows", "a positive integer")?,
-        on_error: options.choice("on_error", &ON_ERROR)?,
+        max_state_rows: options.number("max_state_rows", "a whole number of rows, 0 for any number")?,
+        max_state_bytes: options.size("max_state_bytes")?,
+        on_error: options.choice("on_error", &VIEW_ON_ERROR)?,
     };
     options.finish()?;
     Ok(result)

@@ -57,6 +57,11 @@ pub enum Statement {
         name: Name,
     },
     CreateMaterializedView(Box<CreateView>),
+    AlterMaterializedView {
+        name: Name,
+        if_exists: bool,
+        options: ViewOptions,
+    },
     DropView {
         names: Vec<Name>,
         if_exists: bool,
@@ -229,10 +234,12 @@ pub struct CreateView {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewOptions {
-    /// How long rows of event streams are kept in operators' state.
+    /// How long an event of a stream counts; zero: for ever.
     pub retention: Option<Duration>,
-    /// The most rows of state the view may hold.
+    /// The most rows of state the view may hold; 0: any number.
     pub max_state_rows: Option<u64>,
+    /// The most bytes of state the view may hold; 0: any number.
+    pub max_state_bytes: Option<u64>,
     /// What a row does whose evaluation fails.
     pub on_error: Option<OnError>,
 }
@@ -241,6 +248,8 @@ pub struct ViewOptions {
 pub enum OnError {
     /// Stop, keeping the position.
     Fail,
+    /// Take NULL for the value that fails.
+    Null,
     /// Leave the row out.
     Skip,
     /// Leave the row out and keep it as a dead letter.

@@ -52,6 +52,27 @@ impl LogReader {
         }
     }
 
+    /// How many entries there are from here on. They are passed over, not decoded.
+    pub fn count_entries(mut self) -> Result<u64> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let mut found = 0;
+        loop {
+            match self.reader.peek()? {
+                Some(position) if position.time > self.up_to => return Ok(found),
+                Some(position) => {
+                    found += u64::from(position >= self.from);
+                    self.reader.skip()?;
+                }
+                None => match self.records.next().transpose()? {
+                    Some((_, record)) => self.reader.refill(record),
+                    None => return Ok(found),
+                },
+            }
+        }
+    }
+
     fn step(&mut self) -> Result<Option<LogEntry>> {
         if let Some(error) = self.failed.take() {
             return Err(error);

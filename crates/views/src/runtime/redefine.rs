@@ -9,7 +9,8 @@ use base::ClusterTime;
 use sql::{Source, SqlError};
 use store::LogEntry;
 
-use super::{Decoded, Runtime, contained, feed, store_error};
+use super::feeding::{Decoded, contained, feed};
+use super::{Runtime, store_error};
 use crate::build::missing;
 use crate::checkpoint;
 use crate::definition::{Definitions, StreamDefinition};
@@ -39,15 +40,17 @@ impl Runtime {
         };
         // A checkpoint without the events that now come in is no longer this query's: should the
         // process die before the next one, the views are built anew.
-        let outdated: Vec<Vec<u8>> = self
+        let outdated: Vec<u64> = self
             .views
             .iter()
             .filter(|view| resumed.is_some() && view.durable && view.feeds.iter().any(|feed| reads(&feed.source)))
-            .map(|view| checkpoint::position_key(view.definition.id))
+            .map(|view| view.definition.id)
             .collect();
+        // Nor may one that is just being written come to stand after this.
+        self.writer.wait(|writer, done| writer.outdated(outdated.clone(), done))?;
         let write = move |txn: &mut store::WriteTxn| {
             txn.put_record(space, &key, record);
-            outdated.iter().for_each(|key| txn.delete_record(checkpoint::SPACE, key));
+            outdated.iter().for_each(|id| txn.delete_record(checkpoint::SPACE, &checkpoint::position_key(*id)));
             Ok(())
         };
         self.store.write(write).wait().map_err(store_error)?;
@@ -91,7 +94,7 @@ impl Runtime {
             let (before, rest) = self.views.split_at_mut(i);
             let view = &mut rest[0];
             view.output.clear();
-            if view.error.is_some() || view.stale {
+            if !view.is_running() || view.stale {
                 continue;
             }
             let untouched = view.feeds.iter().filter(|feed| !reads(&feed.source));

@@ -4,9 +4,10 @@
 use ::sql::{Datum, Field, SqlError, Type};
 use capture::{MirrorStatus, SourceStatus};
 use views::definition::StreamDefinition;
+use views::{DeadLetter, ViewDefinition};
 
 use super::super::objects::scope_text;
-use super::super::status::{StreamStatus, ViewStatus};
+use super::super::status::{BuildStatus, StreamStatus, ViewStatus};
 use super::{deliveries, int, text};
 use crate::Headwater;
 
@@ -55,6 +56,24 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_heartbeat", Type::Timestamptz),
             ("error", Type::Text),
             ("query", Type::Text),
+            ("state_rows", Type::Int8),
+            ("state_bytes", Type::Int8),
+            ("max_state_rows", Type::Int8),
+            ("max_state_bytes", Type::Int8),
+            ("dead_letters", Type::Int8),
+            ("build_phase", Type::Text),
+            ("build_read", Type::Int8),
+            ("build_total", Type::Int8),
+            ("build_percent", Type::Float8),
+        ]),
+        "view_dead_letters" => of(&[
+            ("database", Type::Text),
+            ("view_name", Type::Text),
+            ("token", Type::Text),
+            ("error_code", Type::Text),
+            ("error", Type::Text),
+            ("row", Type::Json),
+            ("event_timestamp", Type::Timestamptz),
         ]),
         "source" => of(&[
             ("uri", Type::Text),
@@ -105,6 +124,12 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
                 "views" => status.iter().map(view_row).collect(),
                 _ => deliveries::processors(engine, &status),
             })
+        }
+        "view_dead_letters" => {
+            let letters = tokio::runtime::Handle::try_current()
+                .map_err(|_| SqlError::internal("status outside of the runtime"))?
+                .block_on(sql.views.dead_letters())?;
+            Ok(letters.into_iter().map(|(view, letter)| letter_row(&view, letter)).collect())
         }
         "source" => Ok(engine.source().map(|source| source_row(&source.status())).into_iter().collect()),
         "source_mirrors" => {
@@ -195,11 +220,34 @@ fn stream_row(stream: &StreamDefinition, status: &StreamStatus) -> Vec<(&'static
     ]
 }
 
-fn view_row(view: &ViewStatus) -> Vec<(&'static str, Datum)> {
+fn letter_row(view: &ViewDefinition, letter: DeadLetter) -> Vec<(&'static str, Datum)> {
     vec![
         ("database", text(&view.db)),
         ("view_name", text(&view.name)),
-        ("status", text(if view.error.is_some() { "stopped" } else { "running" })),
+        ("token", text(&letter.token)),
+        ("error_code", text(&letter.code)),
+        ("error", text(&letter.message)),
+        ("row", Datum::Json(letter.row)),
+        ("event_timestamp", time(letter.at_ms)),
+    ]
+}
+
+fn view_row(view: &ViewStatus) -> Vec<(&'static str, Datum)> {
+    let limit = |limit: Option<u64>| limit.map_or(Datum::Null, |limit| int(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let build = |value: fn(BuildStatus) -> Datum| view.build.map_or(Datum::Null, value);
+    vec![
+        ("state_rows", int(view.state_rows as i64)),
+        ("state_bytes", int(view.state_bytes as i64)),
+        ("max_state_rows", limit(view.max_state_rows)),
+        ("max_state_bytes", limit(view.max_state_bytes)),
+        ("dead_letters", int(view.dead_letters as i64)),
+        ("build_phase", build(|build| text(build.phase))),
+        ("build_read", build(|build| int(build.read as i64))),
+        ("build_total", build(|build| int(build.total as i64))),
+        ("build_percent", build(|build| Datum::Float(build.percent))),
+        ("database", text(&view.db)),
+        ("view_name", text(&view.name)),
+        ("status", text(view.state)),
         ("row_count", int(view.rows as i64)),
         ("events_processed", int(view.events as i64)),
         ("rate", Datum::Float(view.rate)),
