@@ -73,7 +73,7 @@ pub fn diffsuite(folder: &str) -> Chore {
 }
 
 /// Succeeds where the clients are, in versions that the tests are written for.
-const CLIENTS: &str = "import pymongo, pytest, psycopg, sqlalchemy, asyncpg; assert pytest.version_tuple < (9,)";
+const CLIENTS: &str = "import pymongo, pytest, psycopg, sqlalchemy, asyncpg, nats, pyarrow, websockets; assert pytest.version_tuple < (9,)";
 
 /// Where cargo puts what it builds.
 pub fn target() -> PathBuf {
@@ -99,7 +99,17 @@ fn python() -> Result<Option<PathBuf>, String> {
     }
     let python_name = python.display().to_string();
     // The driver's suite turns warnings into errors that pytest 9 no longer knows.
-    let packages = [PYMONGO, "pytest>=8.4,<9", "pytest-asyncio", "psycopg[binary]", "sqlalchemy>=2", "asyncpg"];
+    let packages = [
+        PYMONGO,
+        "pytest>=8.4,<9",
+        "pytest-asyncio",
+        "psycopg[binary]",
+        "sqlalchemy>=2",
+        "asyncpg",
+        "nats-py",
+        "pyarrow",
+        "websockets>=14",
+    ];
     run(&python_name, &[&["-m", "pip", "install", "--quiet"], &packages[..]].concat())?;
     Ok(Some(python))
 }

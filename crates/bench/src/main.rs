@@ -34,6 +34,7 @@ mod recovery;
 mod resume;
 mod server;
 mod share;
+mod sinks;
 mod start;
 mod view;
 mod watchers;
@@ -47,7 +48,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Whatever went wrong, for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 14] = [
     "start",
     "latency",
     "insert",
@@ -61,6 +62,7 @@ const SCENARIOS: [&str; 13] = [
     "build",
     "recovery",
     "capture",
+    "sinks",
 ];
 
 #[tokio::main]
@@ -93,6 +95,7 @@ async fn run(name: &str) -> Result {
         "build" => build::run().await,
         "recovery" => recovery::run().await,
         "capture" => capture::run().await,
+        "sinks" => sinks::run().await,
         _ => Err(format!("no such scenario; there are {}", SCENARIOS.join(", ")).into()),
     }
 }

@@ -41,6 +41,7 @@ pub struct Server {
     process: Child,
     mongo_uri: String,
     pg_port: u16,
+    http_address: String,
     /// From the spawn to the ready line.
     pub started_in: Duration,
 }
@@ -64,8 +65,9 @@ impl Server {
         let mut line = String::new();
         BufReader::new(process.stdout.take().ok_or("the server has no output")?).read_line(&mut line)?;
         let started_in = begun.elapsed();
-        let (mongo_uri, pg_port) = addresses(&line).ok_or_else(|| format!("no ready line, but {line:?}"))?;
-        Ok(Server { process, mongo_uri, pg_port, started_in })
+        let (mongo_uri, pg_port, http_address) =
+            addresses(&line).ok_or_else(|| format!("no ready line, but {line:?}"))?;
+        Ok(Server { process, mongo_uri, pg_port, http_address, started_in })
     }
 
     /// SIGKILL: what it acknowledged must still be there.
@@ -94,6 +96,10 @@ impl Server {
 
     pub fn mongo_uri(&self) -> &str {
         &self.mongo_uri
+    }
+
+    pub fn http_address(&self) -> &str {
+        &self.http_address
     }
 
     pub async fn mongo(&self) -> Result<Database> {
@@ -139,10 +145,11 @@ fn binary() -> Result<PathBuf> {
 }
 
 /// `ready mongodb://… postgres://host:port/db http://…`
-fn addresses(ready: &str) -> Option<(String, u16)> {
+fn addresses(ready: &str) -> Option<(String, u16, String)> {
     let mut words = ready.strip_prefix("ready ")?.split_whitespace();
     let mongo = words.next()?;
     let pg = words.next()?.strip_prefix("postgres://")?;
     let port = pg.split('/').next()?.rsplit(':').next()?;
-    Some((mongo.to_owned(), port.parse().ok()?))
+    let http = words.next()?.strip_prefix("http://")?.trim_end_matches('/');
+    Some((mongo.to_owned(), port.parse().ok()?, http.to_owned()))
 }

@@ -29,6 +29,9 @@ const KEPT_MESSAGES: usize = 10_000;
 /// And of how many bytes at most.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
+/// In the place of the newest number when a life is over.
+const ENDED: u64 = u64::MAX;
+
 /// One message of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicMessage {
@@ -46,7 +49,7 @@ pub(crate) struct TopicLog {
     uid: Uuid,
     sink: String,
     window: Mutex<Option<Window>>,
-    /// The newest number.
+    /// The newest number, or `ENDED`.
     newest: watch::Sender<u64>,
 }
 
@@ -116,10 +119,18 @@ impl TopicLog {
                 let json = String::from_utf8_lossy(&json).into_owned();
                 window.push(Arc::new(TopicMessage { number, id: self.id(number), json }));
             }
-            self.newest.send_replace(window.next - 1);
+            self.tell(window.next - 1);
             *held = Some(window);
         }
         Ok(work(held.get_or_insert_default()))
+    }
+
+    fn tell(&self, newest: u64) {
+        self.newest.send_if_modified(|known| {
+            let more = *known < newest;
+            *known = (*known).max(newest);
+            more
+        });
     }
 
     async fn append(&self, delivery: &Delivery, format: Format) -> store::Result<()> {
@@ -142,7 +153,7 @@ impl TopicLog {
             messages.into_iter().for_each(|message| window.push(message));
             (oldest, window.trim(), window.next - 1)
         })?;
-        self.newest.send_replace(newest);
+        self.tell(newest);
         if let Some(gone) = gone {
             let forget = move |txn: &mut WriteTxn| {
                 (oldest..=gone).for_each(|number| txn.delete_record(SPACE, &place(uid, number)));
@@ -167,7 +178,13 @@ impl Topics {
 
     /// A life is over: its readers end.
     pub fn forget(&self, uid: Uuid) {
-        self.0.lock().retain(|_, log| log.uid != uid);
+        self.0.lock().retain(|_, log| {
+            let goes = log.uid == uid;
+            if goes {
+                log.newest.send_replace(ENDED);
+            }
+            !goes
+        });
     }
 
     fn register(&self, name: &str, log: &Arc<TopicLog>) {
@@ -227,7 +244,7 @@ impl TopicReader {
 
     /// Waits until there is something newer than `number`. False: the topic has ended.
     pub async fn wait(&mut self, number: u64) -> bool {
-        self.newest.wait_for(|newest| *newest > number).await.is_ok()
+        self.newest.wait_for(|newest| *newest > number).await.is_ok_and(|newest| *newest != ENDED)
     }
 }
 

@@ -254,7 +254,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 /// than `precision`, or finer ones than `scale`.
 pub(super) fn unscaled(text: &str, precision: u16, scale: u16) -> Option<i128> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i32 = exponent.parse().ok()?;
+    let exponent: i64 = exponent.parse::<i32>().ok()?.into();
     let (negative, mantissa) = match mantissa.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, mantissa),
@@ -265,7 +265,7 @@ pub(super) fn unscaled(text: &str, precision: u16, scale: u16) -> Option<i128> {
         let digit = digit.is_ascii_digit().then(|| i128::from(digit - b'0'))?;
         value = value.checked_mul(10)?.checked_add(digit)?;
     }
-    let mut shift = i32::from(scale) + exponent - i32::try_from(fraction.len()).ok()?;
+    let mut shift = i64::from(scale) + exponent - i64::try_from(fraction.len()).ok()?;
     while shift > 0 && value != 0 {
         value = value.checked_mul(10)?;
         shift -= 1;

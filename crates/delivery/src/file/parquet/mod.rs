@@ -155,9 +155,10 @@ impl Folder {
 
     fn write(&self, delivery: &Delivery) -> Result<(), Fault> {
         self.with_known(|known| {
-            // An attempt that was given up may have come to its end after all.
-            let fresh: Vec<&Event> =
-                delivery.events.iter().map(|event| &**event).filter(|event| !known.has(event.position)).collect();
+            // An attempt that was given up may have come to its end after all. Letters that come again stand
+            // before the position: there nothing tells the two apart, so they are written.
+            let wanted = |event: &&Event| delivery.redriven || !known.has(event.position);
+            let fresh: Vec<&Event> = delivery.events.iter().map(|event| &**event).filter(wanted).collect();
             if fresh.is_empty() {
                 return Ok(());
             }

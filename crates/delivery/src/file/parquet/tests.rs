@@ -10,7 +10,7 @@ use super::{Column, ColumnKind, Parquet, ParquetOptions};
 use crate::FaultKind;
 use crate::event::{Event, Kind, Position};
 use crate::fixture::{delivery, event};
-use crate::target::{Marks, Target};
+use crate::target::{Delivery, Marks, Target};
 
 fn target(dir: &Path, sink: &str) -> Parquet {
     let column = |name: &str, kind| Column { name: name.to_owned(), kind };
@@ -76,6 +76,18 @@ async fn what_does_not_fit_its_column_is_refused_and_leaves_no_file() {
     );
     file.deliver(&delivery(vec![row(2, 20)], 3)).await.unwrap();
     assert_eq!(shown(dir.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn letters_that_come_again_are_written_though_the_position_has_passed_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = target(dir.path(), "a");
+    file.deliver(&delivery(vec![row(2, 20)], 3)).await.unwrap();
+    let letter = Delivery { redriven: true, ..delivery(vec![row(1, 10)], 3) };
+    file.deliver(&letter).await.unwrap();
+    let shown = shown(dir.path());
+    assert!(shown.len() == 2 && shown[1].contains("n: 10"), "{shown:?}");
+    assert_eq!(target(dir.path(), "a").marks(0).await.unwrap(), Some(marks(3)));
 }
 
 #[test]
