@@ -105,13 +105,16 @@ impl StreamDefinition {
         }
         match &self.filter {
             None => Ok(true),
-            Some(filter) => {
-                let row: Row = (0..sql::catalog::stream_columns().len())
-                    .map(|column| if reads(filter, column) { stream_column(entry, self, column) } else { Datum::Null })
-                    .collect();
-                Ok(matches!(filter.eval(&row, &sql::EvalContext::at(ctx.now_us)), Ok(Datum::Bool(true))))
-            }
+            Some(filter) => Ok(self.satisfies(entry, filter, ctx.now_us)),
         }
+    }
+
+    /// Does a condition over the stream's columns hold for the entry?
+    pub fn satisfies(&self, entry: &LogEntry, condition: &sql::Expr, now_us: i64) -> bool {
+        let row: Row = (0..sql::catalog::stream_columns().len())
+            .map(|column| if reads(condition, column) { stream_column(entry, self, column) } else { Datum::Null })
+            .collect();
+        matches!(condition.eval(&row, &sql::EvalContext::at(now_us)), Ok(Datum::Bool(true)))
     }
 
     fn watches(&self, entry: &LogEntry) -> bool {
