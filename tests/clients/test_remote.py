@@ -795,7 +795,6 @@ def test_a_source_that_starts_again_is_followed_on(pair):
         pair.source.start()
         pair.proxy.port = int(pair.source.uri.split(":")[2].split("/")[0])
         pair.proxy.cut()
-        pair.client.close()
         pair.client = pair.source.mongo()
         pair.client.shop.orders.insert_one({"_id": 10 + i})
     tokens = [(event["_id"]["_data"],) for event in events_at(pair, start)]
