@@ -9,7 +9,8 @@ use crate::position::{SPACE, damaged, decode};
 
 const PREFIX: &[u8] = b"mirror\0";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MirrorState {
     /// Never complete so far: not to be read.
     Loading,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use document::{DocBuf, DocWriter};
+use document::{DocBuf, DocWriter, Raw};
 
 /// A place in a source. Unique per event, and in the source's order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +138,59 @@ impl Event {
             + self.row.len()
             + self.body.len()
             + self.before.as_ref().map_or(0, DocBuf::len)
+    }
+
+    /// For the disk.
+    pub fn encode(&self) -> DocBuf {
+        let event = self;
+        let mut writer = DocWriter::with_capacity(event.bytes());
+        writer.binary("position", 0, &event.position.to_bytes());
+        writer.str("id", &event.id);
+        writer.binary("lane", 0, &event.lane);
+        writer.str("kind", event.kind.as_str());
+        writer.str("operation", &event.operation);
+        writer.str("source", &event.source);
+        writer.str("namespace", &event.namespace);
+        writer.date("time", event.time_ms);
+        writer.doc("key", event.key.as_doc());
+        writer.doc("row", event.row.as_doc());
+        if let Some(before) = &event.before {
+            writer.doc("before", before.as_doc());
+        }
+        if event.body != event.row {
+            writer.doc("body", event.body.as_doc());
+        }
+        writer.i64("priority", event.priority);
+        writer.finish()
+    }
+
+    /// `None` for bytes that no `encode` wrote.
+    pub fn decode(stored: &DocBuf) -> Option<Self> {
+        let text = |name: &str| stored.get(name)?.as_str().map(Arc::<str>::from);
+        let document = |name: &str| Some(stored.share(stored.get(name)?.as_document()?));
+        let binary = |name: &str| match stored.get(name)? {
+            Raw::Binary { bytes, .. } => Some(bytes),
+            _ => None,
+        };
+        let row = document("row")?;
+        Some(Event {
+            position: Position::from_bytes(binary("position")?)?,
+            id: text("id")?,
+            lane: Bytes::copy_from_slice(binary("lane")?),
+            kind: Kind::parse(&text("kind")?)?,
+            operation: text("operation")?,
+            source: text("source")?,
+            namespace: text("namespace")?,
+            time_ms: match stored.get("time")? {
+                Raw::Date(ms) => ms,
+                _ => return None,
+            },
+            key: document("key")?,
+            before: document("before"),
+            body: document("body").unwrap_or_else(|| row.clone()),
+            row,
+            priority: stored.get("priority")?.as_whole()?,
+        })
     }
 
     /// `{_id: …}` of the row in a collection: with `own_ids` the row's own; else its key, if that is one

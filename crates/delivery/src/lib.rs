@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `scheduler` decides and keeps no clock, no disk and no socket: a seed can replay a whole run
-//! (`tests/simulation.rs`). The folders beside it are the targets, the same rooms in each.
+//! (`tests/simulation.rs`). `runner` moves events through it, between traits: a seed can replay that
+//! too (`tests/lives.rs`). The folders beside them are the targets, the same rooms in each.
 //!
 //! # Not here
 //! Where events come from, where a sink's memory is kept, SQL (`engine`).
@@ -19,10 +20,11 @@
 //! - A dead letter parks its key: later events of that key wait behind it, other keys go on.
 //! - What is held in memory is bounded; beyond the bound the source is not read.
 //!
-//! Read next: `event.rs`, `policy.rs`, `scheduler.rs`, `target.rs`, then `webhook/`.
+//! Read next: `event.rs`, `policy.rs`, `scheduler.rs`, `target.rs`, `runner.rs`, then `webhook/`.
 
 pub mod event;
 pub mod policy;
+pub mod runner;
 pub mod scheduler;
 pub mod target;
 
@@ -30,8 +32,13 @@ pub mod envelope;
 mod text;
 mod tls;
 
+#[cfg(test)]
+mod fixture;
+
 pub mod file;
+pub mod kafka;
 pub mod mongodb;
+pub mod nats;
 pub mod postgres;
 pub mod redis;
 pub mod webhook;

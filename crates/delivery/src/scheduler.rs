@@ -399,7 +399,7 @@ impl<E: Clone> Scheduler<E> {
     pub fn failed(&mut self, number: u64, fault: &Fault, now_us: i64) -> Vec<Outcome<E>> {
         let Some(flight) = self.flights.remove(&number) else { return Vec::new() };
         self.counters.failures += 1;
-        if fault.kind == FaultKind::Unreachable {
+        if matches!(fault.kind, FaultKind::Unreachable | FaultKind::Superseded) {
             let asked = fault.retry_after.map(|after| now_us.saturating_add(micros(after)));
             self.breaker.unreachable(now_us, asked, &self.policy);
             // Others are tried first when the circuit lets one through: it may be this event alone

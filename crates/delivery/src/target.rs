@@ -17,6 +17,9 @@ pub enum FaultKind {
     Failed,
     /// It will never work with this event. No retry.
     Refused,
+    /// The target has heard from a later holder of the sink's lease. Nothing was done, and the sink
+    /// is no longer ours.
+    Superseded,
 }
 
 /// A delivery that had no effect, or may have had none.
@@ -53,6 +56,10 @@ impl Fault {
     pub fn refused(message: impl std::fmt::Display) -> Self {
         Fault::new(FaultKind::Refused, message)
     }
+
+    pub fn superseded() -> Self {
+        Fault::new(FaultKind::Superseded, "another process of the group delivers this sink now")
+    }
 }
 
 /// What a sink must remember so as not to repeat itself; a target that can keeps it beside the
@@ -66,7 +73,7 @@ pub struct Marks {
 }
 
 /// One batch on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Delivery {
     /// Distinct keys in any order; events of one key in theirs.
     pub events: Vec<Arc<Event>>,
@@ -74,6 +81,28 @@ pub struct Delivery {
     pub attempt: u32,
     /// For targets that keep them.
     pub marks: Marks,
+    /// Of the lease it is delivered under; 0 where no other process could deliver it.
+    pub fence: u64,
+    /// Letters on their way again: the marks count them as finished already.
+    pub redriven: bool,
+}
+
+impl Delivery {
+    /// The events in as few groups as possible in which no key comes twice, each in order: for targets
+    /// that take several at once and may refuse one of them.
+    pub fn waves(&self) -> Vec<Vec<&Event>> {
+        let mut waves: Vec<Vec<&Event>> = Vec::new();
+        let mut seen: rustc_hash::FxHashMap<&[u8], usize> = rustc_hash::FxHashMap::default();
+        for event in &self.events {
+            let wave = seen.entry(&event.lane).or_insert(0);
+            if *wave == waves.len() {
+                waves.push(Vec::new());
+            }
+            waves[*wave].push(event);
+            *wave += 1;
+        }
+        waves
+    }
 }
 
 /// Somewhere events go.
@@ -93,8 +122,9 @@ pub trait Target: Send + Sync {
         false
     }
 
-    /// The marks that it kept.
-    async fn marks(&self) -> Result<Option<Marks>, Fault> {
+    /// The marks that it kept. From now on it refuses deliveries with a smaller fence, where it keeps
+    /// marks.
+    async fn marks(&self, _fence: u64) -> Result<Option<Marks>, Fault> {
         Ok(None)
     }
 

@@ -52,14 +52,14 @@ pub use capture::{
     HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, SourceTls, Watched,
 };
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
-pub use delivery::{Change, Failure, HandlerBuilder};
+pub use delivery::{Change, Failure, HandlerBuilder, TopicMessage, TopicReader};
 pub use error::{Error, ErrorKind, Result};
 pub use operations::{OperationInfo, Operations, Running};
 pub use sessions::{Expired, Sessions};
 pub use sql::{
     ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
-    SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
-    datum_text,
+    SqlError, SqlSession, Status, StreamStatus, Topic, TransactionStatus, Type, ViewProgress, ViewStatus,
+    ViewSubscription, datum_text, token_after,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
 
@@ -147,8 +147,7 @@ impl Headwater {
         if let Some(source) = &source {
             source.needs_are_complete();
         }
-        let clock = Arc::clone(&options.clock);
-        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), clock, &options.dir);
+        let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), &options);
         let inner = Inner {
             options,
             store,

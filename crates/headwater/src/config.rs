@@ -28,6 +28,9 @@ pub struct ServeArgs {
     /// Dashboard, metrics and health [default: 127.0.0.1:8027].
     #[arg(long, env = "HEADWATER_HTTP_LISTEN", value_name = "ADDRESS")]
     pub http_listen: Option<String>,
+    /// Pages of these origins may follow topics, as in https://example.com, separated by commas; * for all.
+    #[arg(long, env = "HEADWATER_HTTP_ALLOW_ORIGIN", value_name = "ORIGINS", value_delimiter = ',')]
+    pub http_allow_origin: Option<Vec<String>>,
     /// Acknowledge writes before they are on disk: faster, and a power failure loses the last ones.
     #[arg(long, env = "HEADWATER_NO_SYNC", num_args = 0..=1, default_missing_value = "true")]
     pub no_sync: Option<bool>,
@@ -73,6 +76,7 @@ struct File {
     mongo_listen: Option<String>,
     pg_listen: Option<String>,
     http_listen: Option<String>,
+    http_allow_origin: Option<Vec<String>>,
     no_sync: Option<bool>,
     enable_test_commands: Option<bool>,
     source: Option<String>,
@@ -93,6 +97,8 @@ pub struct Config {
     pub mongo: SocketAddr,
     pub pg: SocketAddr,
     pub http: SocketAddr,
+    /// Whose pages may follow topics.
+    pub http_allow_origin: Vec<String>,
     pub sync: bool,
     pub enable_test_commands: bool,
     pub source: Option<SourceOptions>,
@@ -118,6 +124,7 @@ impl Config {
             mongo: address("mongo-listen", args.mongo_listen.or(file.mongo_listen), "127.0.0.1:27017")?,
             pg: address("pg-listen", args.pg_listen.or(file.pg_listen), "127.0.0.1:5433")?,
             http: address("http-listen", args.http_listen.or(file.http_listen), "127.0.0.1:8027")?,
+            http_allow_origin: args.http_allow_origin.or(file.http_allow_origin).unwrap_or_default(),
             sync: !args.no_sync.or(file.no_sync).unwrap_or(false),
             enable_test_commands: args.enable_test_commands.or(file.enable_test_commands).unwrap_or(false),
             source: source(Given {

@@ -68,10 +68,11 @@ impl Server {
         let until = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
+        let origins = dashboard::Origins::new(config.http_allow_origin.iter().cloned());
         let tasks = vec![
             spawn(mongo_wire::serve(mongo, engine.clone(), config.tls.clone(), until(stopped.clone()))),
             spawn(pg_wire::serve(pg, engine.clone(), until(stopped.clone()))),
-            spawn(dashboard::serve(http, engine.clone(), until(stopped))),
+            spawn(dashboard::serve(http, engine.clone(), origins, until(stopped))),
         ];
         Ok(Server { engine, mongo: mongo_address, pg: pg_address, http: http_address, stop, tasks })
     }

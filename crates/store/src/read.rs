@@ -117,4 +117,20 @@ pub trait Reader {
             Ok((key.slice(skip..), value))
         }))
     }
+
+    /// The same from a key on, which begins with the prefix.
+    fn records_from<'a>(
+        &'a self,
+        space: &str,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> Box<dyn Iterator<Item = Result<Entry>> + Send + 'a> {
+        let skip = layout::side_key(space, b"").len();
+        let mut range = KeyRange::prefix(&layout::side_key(space, prefix));
+        range.from = layout::side_key(space, from).to_vec();
+        Box::new(self.kv_range(Space::Meta, range, Direction::Forward).map(move |entry| {
+            let (key, value) = entry?;
+            Ok((key.slice(skip..), value))
+        }))
+    }
 }

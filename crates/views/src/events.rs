@@ -93,8 +93,13 @@ fn inner(event: &Event<'_>, field: &str) -> Datum {
 }
 
 impl StreamDefinition {
-    /// Is the entry an event of this stream? The scope and operation first, the filter last.
+    /// Is the entry an event of this stream? A filter that fails on it leaves it out.
     pub fn takes(&self, entry: &LogEntry, ctx: &mut StepContext<'_>) -> Result<bool, SqlError> {
+        Ok(self.judge(entry, ctx.now_us).unwrap_or(false))
+    }
+
+    /// The same, with the reason if the filter fails. The scope and operation come first, the filter last.
+    pub fn judge(&self, entry: &LogEntry, now_us: i64) -> Result<bool, SqlError> {
         let time = entry.position.time;
         if time <= self.start
             || self.paused_at.is_some_and(|at| time > at)
@@ -105,16 +110,20 @@ impl StreamDefinition {
         }
         match &self.filter {
             None => Ok(true),
-            Some(filter) => Ok(self.satisfies(entry, filter, ctx.now_us)),
+            Some(filter) => self.satisfies(entry, filter, now_us),
         }
     }
 
     /// Does a condition over the stream's columns hold for the entry?
-    pub fn satisfies(&self, entry: &LogEntry, condition: &sql::Expr, now_us: i64) -> bool {
+    ///
+    /// # Errors
+    /// The condition's own, as of a cast that is not possible.
+    pub fn satisfies(&self, entry: &LogEntry, condition: &sql::Expr, now_us: i64) -> Result<bool, SqlError> {
         let row: Row = (0..sql::catalog::stream_columns().len())
             .map(|column| if reads(condition, column) { stream_column(entry, self, column) } else { Datum::Null })
             .collect();
-        matches!(condition.eval(&row, &sql::EvalContext::at(now_us)), Ok(Datum::Bool(true)))
+        let found = condition.eval(&row, &sql::EvalContext::at(now_us))?;
+        Ok(matches!(found, Datum::Bool(true)))
     }
 
     fn watches(&self, entry: &LogEntry) -> bool {

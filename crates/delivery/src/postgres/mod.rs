@@ -5,7 +5,7 @@
 //!   BEGIN
 //!     INSERT … SELECT … FROM jsonb_populate_recordset(null::t, '[…]') ON CONFLICT (key) DO UPDATE …
 //!     DELETE … USING jsonb_populate_recordset(null::t, '[…]') …
-//!     headwater_marks: (sink, low, finished)
+//!     headwater_marks: (sink, low, finished, fence)
 //!   COMMIT
 //! ```
 //!
@@ -138,9 +138,14 @@ impl Target for Postgres {
         true
     }
 
-    async fn marks(&self) -> Result<Option<Marks>, Fault> {
+    async fn marks(&self, fence: u64) -> Result<Option<Marks>, Fault> {
         let sink = self.options.sink.clone();
+        let fence = fence as i64;
         self.with_session(async move |session| {
+            let raised = session.client.query_one(table::RAISE_FENCE, &[&sink, &fence]).await;
+            if raised.map_err(|e| fault_of(&e))?.get::<_, i64>(0) > fence {
+                return Err(Fault::superseded());
+            }
             let found = session.client.query_opt(table::READ_MARKS, &[&sink]).await.map_err(|e| fault_of(&e))?;
             let Some(row) = found else { return Ok(None) };
             let position = |text: &str| {
@@ -158,14 +163,17 @@ impl Target for Postgres {
         let (rows, gone) = net(&delivery.events);
         let low = delivery.marks.low.to_string();
         let finished: Vec<String> = delivery.marks.finished.iter().map(Position::to_string).collect();
-        let sink = self.options.sink.clone();
+        let (sink, fence) = (self.options.sink.clone(), delivery.fence as i64);
         self.with_session(async move |session| {
             let statements = session.table.statements(&rows, &gone);
             let transaction = session.client.transaction().await.map_err(|e| fault_of(&e))?;
             for Statements { text, rows } in &statements {
                 transaction.execute(text.as_str(), &[rows]).await.map_err(|e| fault_of(&e))?;
             }
-            transaction.execute(table::WRITE_MARKS, &[&sink, &low, &finished]).await.map_err(|e| fault_of(&e))?;
+            let marked = transaction.execute(table::WRITE_MARKS, &[&sink, &low, &finished, &fence]).await;
+            if marked.map_err(|e| fault_of(&e))? == 0 {
+                return Err(Fault::superseded());
+            }
             transaction.commit().await.map_err(|e| fault_of(&e))
         })
         .await

@@ -10,17 +10,26 @@ use crate::event::Event;
 use crate::target::Fault;
 use crate::text::{Values, document};
 
-/// One row per sink.
+/// One row per sink. A table of an earlier version has no fence yet.
 pub const CREATE_MARKS: &str = "DO $$ BEGIN \
      IF to_regclass('headwater_marks') IS NULL THEN \
-       CREATE TABLE IF NOT EXISTS headwater_marks (sink text PRIMARY KEY, low text NOT NULL, finished text[] NOT NULL); \
+       CREATE TABLE IF NOT EXISTS headwater_marks (sink text PRIMARY KEY, low text NOT NULL, finished text[] NOT NULL, \
+         fence bigint NOT NULL DEFAULT 0); \
+     ELSIF NOT EXISTS (SELECT 1 FROM pg_attribute \
+       WHERE attrelid = to_regclass('headwater_marks') AND attname = 'fence' AND NOT attisdropped) THEN \
+       ALTER TABLE headwater_marks ADD COLUMN IF NOT EXISTS fence bigint NOT NULL DEFAULT 0; \
      END IF; END $$";
 pub const READ_MARKS: &str = "SELECT low, finished FROM headwater_marks WHERE sink = $1";
-/// A position never goes back; what is below it needs no mention.
-pub const WRITE_MARKS: &str = "INSERT INTO headwater_marks AS m (sink, low, finished) VALUES ($1, $2, $3) \
+/// Waits for a transaction of an earlier holder that is under way, and lets none begin after it.
+pub const RAISE_FENCE: &str = "INSERT INTO headwater_marks AS m (sink, low, finished, fence) \
+     VALUES ($1, repeat('0', 32), '{}', $2) \
+     ON CONFLICT (sink) DO UPDATE SET fence = greatest(m.fence, EXCLUDED.fence) RETURNING fence";
+/// A position never goes back; what is below it needs no mention. No row: the fence has been raised.
+pub const WRITE_MARKS: &str = "INSERT INTO headwater_marks AS m (sink, low, finished, fence) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (sink) DO UPDATE SET low = greatest(m.low COLLATE \"C\", EXCLUDED.low COLLATE \"C\"), \
      finished = ARRAY(SELECT f FROM unnest(m.finished || EXCLUDED.finished) AS f \
-     WHERE f COLLATE \"C\" >= greatest(m.low COLLATE \"C\", EXCLUDED.low COLLATE \"C\"))";
+     WHERE f COLLATE \"C\" >= greatest(m.low COLLATE \"C\", EXCLUDED.low COLLATE \"C\")) \
+     WHERE m.fence <= EXCLUDED.fence";
 
 const COLUMNS: &str = "SELECT a.attname::text, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' \
      FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";

@@ -38,8 +38,7 @@ async fn shown(format: Format, events: &[&str], secret: Option<&str>) -> String 
         headers: vec![("authorization".into(), "Bearer x".into())],
         secret: None,
     };
-    let delivery =
-        Delivery { events: events.iter().map(|id| event(id)).collect(), attempt: 1, marks: Default::default() };
+    let delivery = Delivery { events: events.iter().map(|id| event(id)).collect(), attempt: 1, ..Delivery::default() };
     let key = secret.map(|secret| sign::Key::new(secret).unwrap());
     let uri = "http://h/hook".parse().unwrap();
     let request = request::request(&uri, &options, key.as_ref(), &delivery, 1_700_000_001).unwrap();

@@ -4,7 +4,7 @@
 //! ```text
 //!   config.change_event_log              one document per event and sink, the newest 200,000
 //!   config.change_stream_processing_log  the same as a view, with other names
-//!   config.dead_letters                  every letter there ever was, with its status
+//!   config.dead_letters                  open letters, and those done with in the last 30 days
 //!   config.event_processor_status        one document per sink: heartbeat, counters
 //!   config.change_stream_resume_tokens   one document per sink: its position
 //! ```
@@ -12,14 +12,21 @@
 use std::sync::Arc;
 
 use base::Uuid;
+use bytes::Bytes;
+use delivery::runner::Done;
 use delivery::{Event, Letter, LetterState, Position};
 use document::{Doc, DocBuf, Value};
 use store::{Change, Collection, Namespace, Reader, WriteTxn};
 
 use super::definition::SinkDefinition;
+use super::records::SPACE;
 
 const LOG_BYTES: i64 = 256 * 1024 * 1024;
 const LOG_DOCUMENTS: i64 = 200_000;
+/// How long a letter that was delivered, discarded or skipped is still shown.
+const LETTERS_KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
+/// Letters forgotten in one commit.
+const PRUNED_AT_ONCE: usize = 1000;
 
 pub(crate) const EVENT_LOG: &str = "change_event_log";
 pub(super) const PROCESSING_LOG: &str = "change_stream_processing_log";
@@ -29,17 +36,6 @@ pub(crate) const TOKENS: &str = "change_stream_resume_tokens";
 
 pub(crate) fn namespace(name: &str) -> Namespace {
     Namespace::new("config", name)
-}
-
-/// An event that a sink is done with.
-#[derive(Clone, Debug)]
-pub(super) struct Done {
-    pub event: Arc<Event>,
-    pub attempts: u32,
-    pub error: Option<String>,
-    /// Of the last attempt.
-    pub duration_us: i64,
-    pub at_ms: i64,
 }
 
 /// What a sink reports of itself.
@@ -176,6 +172,38 @@ pub(super) fn mark_letters(
         doc.set("status", status);
         doc.set("updated_at", Value::Date(now_ms));
         txn.replace(collection.id, found.record, &found.document, doc.to_buf(), Change::Replace)?;
+        txn.put_record(SPACE, &done_key(now_ms, &id), Bytes::new());
+    }
+    Ok(())
+}
+
+/// Before every record of a letter that is done with.
+const DONE: &[u8] = b"x\0";
+
+fn done_key(at_ms: i64, id: &str) -> Vec<u8> {
+    [DONE, &at_ms.max(0).to_be_bytes(), id.as_bytes()].concat()
+}
+
+/// Forgets letters that have been done with for long, some at a time.
+pub(super) fn prune_letters(txn: &mut WriteTxn, now_ms: i64) -> store::Result<()> {
+    let end = done_key(now_ms.saturating_sub(LETTERS_KEPT_MS), "");
+    let mut old: Vec<Bytes> = Vec::new();
+    for record in txn.records(SPACE, DONE).take(PRUNED_AT_ONCE) {
+        let (place, _) = record?;
+        if place[..] >= end[..] {
+            break;
+        }
+        old.push(place);
+    }
+    let collection = txn.collection(&namespace(LETTERS));
+    for place in old {
+        let id = String::from_utf8_lossy(place.get(DONE.len() + 8..).unwrap_or_default());
+        if let Some(collection) = &collection
+            && let Some(found) = txn.get(collection.id, document::Raw::String(&id))?
+        {
+            txn.delete(collection.id, found.record, &found.document)?;
+        }
+        txn.delete_record(SPACE, &place);
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!   CREATE SINK ─> definition ─┬─> source: log | view ─> outbox        (source.rs, outbox.rs)
 //!                              ├─> target: webhook, table, file, …     (targets.rs, collection.rs)
-//!                              └─> runner: scheduler between the two   (runner.rs)
-//!                                    └─> records (what a restart needs), journal (what people read)
+//!                              └─> delivery::runner: scheduler between the two
+//!                                    └─> local: records (what a restart needs), journal (what people read)
 //! ```
 //!
 //! # Not here
@@ -14,20 +14,22 @@
 //! - A position never moves before its effect; both are one commit where the target is this store.
 //! - The log is kept from the position on as long as the sink is defined.
 //!
-//! Read next: `definition.rs`, `runner.rs`, `records.rs`, `journal.rs`, `source.rs`, `outbox.rs`.
+//! Read next: `definition.rs`, `local.rs`, `records.rs`, `journal.rs`, `source.rs`, `outbox.rs`.
 
 pub(crate) mod definition;
 
 mod collection;
 mod handlers;
+mod heartbeat;
 mod journal;
+mod local;
 mod outbox;
 mod records;
 mod rows;
-mod runner;
 mod source;
 mod status;
 mod targets;
+mod topic;
 
 #[cfg(test)]
 mod tests;
@@ -38,9 +40,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::sql::{Source, SqlError};
-use base::{Clock, ClusterTime, Uuid};
+use base::{ClusterTime, Uuid};
 use bytes::Bytes;
 use changes::Hub;
+use delivery::runner::{self, Command, Ended, Lease, Records, Sole};
 use delivery::{Position, Target};
 use document::{DocBuf, Raw};
 use futures::FutureExt;
@@ -51,19 +54,31 @@ use views::names::SessionCatalog;
 use views::runtime::store_error;
 use views::{Definitions, Views};
 
+use crate::Options;
 use crate::sql::NoSystemTables;
 use definition::SinkDefinition;
-use runner::{Command, Surroundings};
+use local::LocalRecords;
 use status::SinkStatus;
 
 pub use handlers::{Change, Failure, HandlerBuilder};
 pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
 pub(crate) use status::SinkReport;
+pub use topic::{TopicMessage, TopicReader};
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;
 /// How long a sink may take to stop before it is left behind.
 const STOP_TIME: Duration = Duration::from_secs(20);
+
+/// What sinks are run with.
+#[derive(Clone)]
+struct Surroundings {
+    store: Store,
+    hub: Hub,
+    views: Views,
+    /// The log is a deployment's.
+    captured: bool,
+}
 
 /// All sinks of a database.
 pub(crate) struct Deliveries {
@@ -99,9 +114,13 @@ impl SinkSnapshot {
 
 impl Deliveries {
     /// Starts the sinks that are defined.
-    pub fn open(store: &Store, hub: &Hub, views: &Views, clock: Arc<dyn Clock>, dir: &std::path::Path) -> Self {
-        let means = targets::Means { store: store.clone(), clock, directory: dir.join("sinks").into() };
-        let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone() };
+    pub fn open(store: &Store, hub: &Hub, views: &Views, options: &Options) -> Self {
+        let directory = options.dir.join("sinks").into();
+        let captured = options.source.is_some();
+        let clock = Arc::clone(&options.clock);
+        let topics = topic::Topics::default();
+        let means = targets::Means { store: store.clone(), clock, directory, captured, topics };
+        let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone(), captured };
         let deliveries = Deliveries {
             around,
             means,
@@ -147,7 +166,7 @@ impl Deliveries {
         let Some(Raw::Binary { bytes, .. }) = stored.get("uid") else { return Ok(false) };
         let Ok(uid) = bytes.try_into().map(Uuid) else { return Ok(false) };
         let low = records::load(&self.around.store, uid)?.low;
-        self.around.store.pin_log(&runner::pin_name(db, name), Some(ClusterTime(low.time)));
+        self.around.store.pin_log(&definition::pin_name(db, name), Some(ClusterTime(low.time)));
         let images = stored.get("imagesOf").and_then(Raw::as_array).map(|names| {
             let mut names = names.values().filter_map(Raw::as_str);
             Namespace::new(names.next().unwrap_or_default(), names.next().unwrap_or_default())
@@ -185,6 +204,11 @@ impl Deliveries {
         targets::target(sink, &self.means)
     }
 
+    /// The topic of this name, if a sink writes one.
+    pub fn topic(&self, name: &str) -> Option<TopicReader> {
+        self.means.topics.find(name)
+    }
+
     /// Runs something on the threads of the deliveries.
     pub fn spawn<T: Send + 'static>(
         &self,
@@ -208,25 +232,61 @@ impl Deliveries {
     pub fn start(&self, sink: Arc<SinkDefinition>, target: Arc<dyn Target>) -> Result<(), SqlError> {
         let low = self.position(&sink)?;
         if sink.reads_log() {
-            self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), Some(ClusterTime(low.time)));
+            self.around.store.pin_log(&sink.pin_name(), Some(ClusterTime(low.time)));
         }
         let status = Arc::new(SinkStatus::new(self.delivered_before(&sink)?));
+        let local = LocalRecords {
+            sink: Arc::clone(&sink),
+            store: self.around.store.clone(),
+            status: Arc::clone(&status),
+            captured: self.around.captured,
+        };
+        let running = self.run(Arc::clone(&sink), target, Arc::new(local), Arc::new(Sole), status)?;
+        self.running.lock().insert((sink.db.clone(), sink.name.clone()), running);
+        Ok(())
+    }
+
+    /// Runs a sink over these records, as long as the lease is held.
+    fn run(
+        &self,
+        sink: Arc<SinkDefinition>,
+        target: Arc<dyn Target>,
+        records: Arc<dyn Records>,
+        lease: Arc<dyn Lease>,
+        status: Arc<SinkStatus>,
+    ) -> Result<Running, SqlError> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ending, ended) = crossbeam_channel::bounded::<()>(0);
-        let (around, running_sink, running_status) = (self.around.clone(), Arc::clone(&sink), Arc::clone(&status));
+        let work = runner::Sink {
+            name: sink.full_name(),
+            policy: sink.policy.clone(),
+            paused: sink.paused,
+            seed: u64::from_le_bytes(base::random::os_bytes()),
+            target,
+            records,
+            lease,
+            observer: Arc::clone(&status) as Arc<dyn runner::Observer>,
+            clock: Arc::clone(self.around.store.clock()),
+        };
+        let (around, opened, followed) = (self.around.clone(), Arc::clone(&sink), Arc::clone(&status));
+        let open: runner::Open = Box::new(move |from| source::open(&opened, &around, &followed, from));
+        let (name, running_status) = (sink.full_name(), Arc::clone(&status));
         self.spawn(async move {
-            let name = running_sink.full_name();
-            let status = Arc::clone(&running_status);
-            let run = AssertUnwindSafe(runner::run(running_sink, around, target, running_status, receiver));
-            if run.catch_unwind().await.is_err() {
-                tracing::error!(sink = name, "a sink panicked");
-                status.fail("the sink panicked; the server's log has the details");
+            let status = running_status;
+            match AssertUnwindSafe(runner::run(work, open, receiver)).catch_unwind().await {
+                Ok(Ended::Stopped | Ended::Superseded) => status.ended(),
+                Ok(Ended::Failed(message)) => {
+                    tracing::error!(sink = name, message, "a sink has stopped");
+                    status.fail(&message);
+                }
+                Err(_) => {
+                    tracing::error!(sink = name, "a sink panicked");
+                    status.fail("the sink panicked; the server's log has the details");
+                }
             }
             drop(ending);
         })?;
-        let key = (sink.db.clone(), sink.name.clone());
-        self.running.lock().insert(key, Running { sink, status, commands, ended });
-        Ok(())
+        Ok(Running { sink, status, commands, ended })
     }
 
     fn position(&self, sink: &SinkDefinition) -> Result<Position, SqlError> {
@@ -257,7 +317,11 @@ impl Deliveries {
             }
             Ok(())
         };
-        self.around.store.write(write).await.map(|_| ()).map_err(store_error)
+        self.around.store.write(write).await.map_err(store_error)?;
+        if let Some(earlier) = earlier {
+            self.means.topics.forget(earlier);
+        }
+        Ok(())
     }
 
     /// Forgets a sink, on disk too. It must have been stopped.
@@ -270,7 +334,8 @@ impl Deliveries {
             retire(txn, gone.uid)
         };
         self.around.store.write(write).await.map_err(store_error)?;
-        self.around.store.pin_log(&runner::pin_name(&sink.db, &sink.name), None);
+        self.around.store.pin_log(&sink.pin_name(), None);
+        self.means.topics.forget(sink.uid);
         Ok(())
     }
 
@@ -308,7 +373,7 @@ impl Deliveries {
             return Err(not_running(sink));
         }
         let discarded = answer.await.map_err(|_| SqlError::internal("the sink ended meanwhile"))?;
-        discarded.map_err(store_error)
+        discarded.map_err(|error| SqlError::new("58030", error.message))
     }
 
     /// Stops a runner and waits for its end.

@@ -8,7 +8,9 @@
 //!     'l' uid position         finished, at or above the position
 //!     'q' uid lane position    a letter: {state, attempts, error, event}
 //!     'o' uid position         outbox: an event of a view, not yet finished
+//!     'm' uid number           a message of a topic
 //!     's' uid lane             shadow: what a view's sink has been told of a key
+//!     'x' 0 time id            a letter that was done with at that time, still shown
 //! ```
 //!
 //! A lane is the digest of a key. `uid` is new with every CREATE and REPLAY, so that nothing of an earlier life is taken for this
@@ -18,12 +20,12 @@ use std::sync::Arc;
 
 use base::Uuid;
 use bytes::Bytes;
+use delivery::runner::{Memory, StoredLetter};
 use delivery::{Changes, Event, Letter, LetterState, Marks, Position};
 use document::{Doc, DocBuf, Value};
 use store::{Reader, Store, WriteTxn};
 
 use super::definition::SinkDefinition;
-use super::rows;
 
 pub(super) const SPACE: &str = "sinks";
 
@@ -36,9 +38,10 @@ pub(super) enum Part {
     Letters = b'q',
     Outbox = b'o',
     Shadow = b's',
+    Messages = b'm',
 }
 
-const PARTS: [Part; 5] = [Part::Position, Part::Ledger, Part::Letters, Part::Outbox, Part::Shadow];
+const PARTS: [Part; 6] = [Part::Position, Part::Ledger, Part::Letters, Part::Outbox, Part::Shadow, Part::Messages];
 
 pub(super) fn definition_key(db: &str, name: &str) -> Vec<u8> {
     ["d", db, name].join("\0").into_bytes()
@@ -83,17 +86,10 @@ fn letter_key(uid: Uuid, lane: &[u8], position: Position) -> Vec<u8> {
     key(Part::Letters, uid, &[&delivery::digest(lane), &position.to_bytes()])
 }
 
-/// A letter as it is stored.
-#[derive(Clone, Debug)]
-pub(super) struct StoredLetter {
-    pub state: LetterState,
-    pub event: Event,
-}
-
 fn encode_letter(letter: &Letter<Arc<Event>>) -> DocBuf {
     Doc::new()
         .with("dead", letter.state == LetterState::Dead)
-        .with("event", Value::Document(rows::encode(&letter.event).to_doc()))
+        .with("event", Value::Document(letter.event.encode().to_doc()))
         .to_buf()
 }
 
@@ -101,16 +97,7 @@ fn decode_letter(stored: Bytes) -> Option<StoredLetter> {
     let stored = DocBuf::validate(stored).ok()?;
     let state = if stored.get("dead")?.as_bool()? { LetterState::Dead } else { LetterState::Waiting };
     let event = stored.share(stored.get("event")?.as_document()?);
-    Some(StoredLetter { state, event: rows::decode(&event)? })
-}
-
-/// What a sink finds when it starts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
-    pub low: Position,
-    pub ledger: Vec<Position>,
-    /// Lanes with letters.
-    pub parked: Vec<Bytes>,
+    Some(StoredLetter { state, event: Event::decode(&event)? })
 }
 
 pub(super) fn load(store: &Store, uid: Uuid) -> store::Result<Memory> {
@@ -137,26 +124,11 @@ fn damaged() -> store::Error {
     store::Error::Corrupt("a sink's memory is not what was written".to_owned())
 }
 
-/// The letters of a lane after a position, in order, at most `limit`.
-pub(super) fn letters(
-    store: &Store,
-    uid: Uuid,
-    lane: &[u8],
-    after: Option<Position>,
-    limit: usize,
-) -> store::Result<Vec<StoredLetter>> {
+/// The first letters of a lane, in order.
+pub(super) fn letters(store: &Store, uid: Uuid, lane: &[u8], limit: usize) -> store::Result<Vec<StoredLetter>> {
     let snapshot = store.snapshot()?;
-    let mut found = Vec::new();
-    for record in snapshot.records(SPACE, &key(Part::Letters, uid, &[&delivery::digest(lane)])) {
-        let letter = decode_letter(record?.1).ok_or_else(damaged)?;
-        if after.is_none_or(|after| letter.event.position > after) {
-            found.push(letter);
-        }
-        if found.len() >= limit {
-            break;
-        }
-    }
-    Ok(found)
+    let stored = snapshot.records(SPACE, &key(Part::Letters, uid, &[&delivery::digest(lane)]));
+    stored.take(limit).map(|record| decode_letter(record?.1).ok_or_else(damaged)).collect()
 }
 
 /// The positions of all letters of a life.
@@ -211,7 +183,7 @@ pub(super) fn write_marks(txn: &mut WriteTxn, uid: Uuid, marks: &Marks) -> store
 /// Appends to the outbox.
 pub(super) fn put_outbox(txn: &mut WriteTxn, uid: Uuid, event: &Event) {
     let place = key(Part::Outbox, uid, &[&event.position.to_bytes()]);
-    txn.put_record(SPACE, &place, rows::encode(event).bytes().clone());
+    txn.put_record(SPACE, &place, event.encode().bytes().clone());
 }
 
 /// Outbox events at or after a position, in order, at most `limit`.
@@ -219,18 +191,24 @@ pub(super) fn outbox(store: &Store, uid: Uuid, from: Position, limit: usize) -> 
     let snapshot = store.snapshot()?;
     let prefix = key(Part::Outbox, uid, &[]);
     let mut found = Vec::new();
-    for record in snapshot.records(SPACE, &prefix) {
-        let (place, value) = record?;
-        if Position::from_bytes(&place[prefix.len()..]).ok_or_else(damaged)? < from {
-            continue;
-        }
-        let stored = DocBuf::validate(value).map_err(|_| damaged())?;
-        found.push(rows::decode(&stored).ok_or_else(damaged)?);
-        if found.len() >= limit {
-            break;
-        }
+    let from = key(Part::Outbox, uid, &[&from.to_bytes()]);
+    for record in snapshot.records_from(SPACE, &prefix, &from).take(limit) {
+        let stored = DocBuf::validate(record?.1).map_err(|_| damaged())?;
+        found.push(Event::decode(&stored).ok_or_else(damaged)?);
     }
     Ok(found)
+}
+
+/// The number of the newest outbox event; 0 if there is none.
+pub(super) fn last_outbox(store: &Store, uid: Uuid) -> store::Result<u64> {
+    let snapshot = store.snapshot()?;
+    let prefix = key(Part::Outbox, uid, &[]);
+    let mut last = 0;
+    for record in snapshot.records(SPACE, &prefix) {
+        let (place, _) = record?;
+        last = Position::from_bytes(&place[prefix.len()..]).map_or(last, |position| position.time);
+    }
+    Ok(last)
 }
 
 /// Forgets outbox events before a position.

@@ -1,57 +1,79 @@
 //! Reading a sink's source from a position on: the change log, or the outbox of a view.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::sql::{Plan, SqlError};
+use async_trait::async_trait;
 use base::ClusterTime;
-use changes::{Hub, LogBatch, LogFilter, LogSubscription, Scope};
+use changes::{LogBatch, LogFilter, LogSubscription, Scope};
 use dataflow::{Dataflow, Mode, OnError, StepContext};
+use delivery::runner::{Portion, Source};
 use delivery::{Event, Position};
-use store::{LogEntry, LogPosition, Namespace};
+use store::{LogEntry, LogPosition, Namespace, Store};
 use tokio::sync::Notify;
 use views::scan::ScanColumns;
 use views::{StreamDefinition, StreamScope, Views};
 
+use super::Surroundings;
 use super::definition::{SinkDefinition, SourcePlan};
 use super::handlers::ChangesPlan;
+use super::outbox::Appender;
 use super::records;
 use super::rows::{RowShape, query_event, stream_event};
+use super::status::SinkStatus;
 
 /// How often a quiet log says how far it has been looked through.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a paused stream is looked at.
 const PAUSED: Duration = Duration::from_millis(200);
 /// Outbox events read at a time.
 const OUTBOX_CHUNK: usize = 512;
 
-/// A piece of the source.
-#[derive(Debug, Default)]
-pub(super) struct Portion {
-    pub events: Vec<Event>,
-    /// Nothing more comes before this.
-    pub before: Position,
-    /// Rows that could not be made, and why the last one could not.
-    pub failed: u64,
-    pub failure: Option<String>,
-}
-
-pub(super) enum Reader {
-    Log(Box<LogReader>),
-    Outbox(OutboxReader),
-}
-
-impl Reader {
-    /// Waits for more. Safe to cancel.
-    ///
-    /// # Errors
-    /// A sentence: the source can no longer be read from here.
-    pub async fn next(&mut self) -> Result<Portion, String> {
-        match self {
-            Reader::Log(reader) => reader.next().await,
-            Reader::Outbox(reader) => reader.next().await,
+/// Opens what a sink reads, from a position on.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn open(
+    sink: &Arc<SinkDefinition>,
+    around: &Surroundings,
+    status: &Arc<SinkStatus>,
+    from: Position,
+) -> Result<Box<dyn Source>, String> {
+    match &sink.source {
+        SourcePlan::Stream { .. } | SourcePlan::StreamQuery { .. } | SourcePlan::Changes(_) => {
+            Ok(Box::new(LogReader::new(sink, around, from).map_err(|error| error.message)?))
+        }
+        SourcePlan::View { shape, .. } | SourcePlan::Query { shape, .. } => {
+            let appended = Arc::new(Notify::new());
+            let store = around.store.clone();
+            let low = Arc::new(AtomicU64::new(from.time));
+            let last = records::last_outbox(&store, sink.uid).map_err(|error| error.to_string())?;
+            let appender = Appender {
+                sink: Arc::clone(sink),
+                shape: shape.clone(),
+                store: store.clone(),
+                views: around.views.clone(),
+                low: Arc::clone(&low),
+                appended: Arc::clone(&appended),
+                next: last.max(from.time.saturating_sub(1)) + 1,
+            };
+            let appender = follow_view(appender, Arc::clone(status));
+            Ok(Box::new(OutboxReader { store, uid: sink.uid, next: from, appended, low, appender }))
         }
     }
+}
+
+fn follow_view(appender: Appender, status: Arc<SinkStatus>) -> tokio::task::AbortHandle {
+    let name = appender.sink.full_name();
+    let task = tokio::spawn(async move {
+        if let Err(error) = appender.run().await {
+            tracing::error!(sink = name, %error, "a sink can no longer follow its view");
+            status.fail(&error.message);
+        }
+    });
+    task.abort_handle()
 }
 
 pub(super) struct LogReader {
@@ -64,6 +86,9 @@ pub(super) struct LogReader {
     watched: Watched,
     source: Arc<str>,
     query: Option<RowMaker>,
+    store: Store,
+    /// The name under which this sink keeps the log.
+    pin: String,
 }
 
 /// Whose events are read.
@@ -100,7 +125,7 @@ impl RowMaker {
         let now_us = entry.wall_ms.saturating_mul(1000);
         let mut ctx = StepContext { on_error: OnError::DeadLetter, ..StepContext::at(now_us) };
         let row = views::events::stream_row(entry, stream, &self.columns);
-        let out = self.flow.step(vec![vec![(row, 1)]], &mut ctx)?;
+        let out = self.flow.finish(vec![vec![(row, 1)]], &mut ctx)?;
         portion.failed += ctx.failure_count;
         if let Some(failure) = ctx.failures.last() {
             portion.failure = Some(failure.error.message.clone());
@@ -151,7 +176,8 @@ fn own_event(entry: &LogEntry, plan: &ChangesPlan, source: &Arc<str>, portion: &
 
 impl LogReader {
     /// Reads the sink's stream from a position on.
-    pub fn new(sink: &SinkDefinition, hub: &Hub, views: &Views, from: Position) -> Result<Self, SqlError> {
+    pub fn new(sink: &SinkDefinition, around: &Surroundings, from: Position) -> Result<Self, SqlError> {
+        let Surroundings { hub, views, store, .. } = around;
         let named = |db: &String, name: &String| Watched::Stream(db.clone(), name.clone());
         let (watched, query) = match &sink.source {
             SourcePlan::Stream { db, name } => (named(db, name), None),
@@ -165,10 +191,11 @@ impl LogReader {
         let place = LogPosition { time: ClusterTime(from.time), index: from.index };
         let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
         let source = sink.source_name().into();
-        Ok(LogReader { log, ahead: None, from, views: views.clone(), watched, source, query })
+        let (views, store, pin) = (views.clone(), store.clone(), sink.pin_name());
+        Ok(LogReader { log, ahead: None, from, views, watched, source, query, store, pin })
     }
 
-    async fn next(&mut self) -> Result<Portion, String> {
+    async fn read(&mut self) -> Result<Portion, String> {
         loop {
             if self.ahead.is_none() {
                 self.ahead = Some(self.log.next(Some(LOOK_EVERY)).await.map_err(|error| error.to_string())?);
@@ -215,16 +242,32 @@ impl LogReader {
     }
 }
 
+#[async_trait]
+impl Source for LogReader {
+    async fn next(&mut self) -> Result<Portion, String> {
+        self.read().await
+    }
+
+    fn finished(&mut self, low: Position) {
+        self.store.pin_log(&self.pin, Some(ClusterTime(low.time)));
+    }
+}
+
 /// Reads what `outbox::Appender` writes.
 pub(super) struct OutboxReader {
-    pub store: store::Store,
+    pub store: Store,
     pub uid: base::Uuid,
     pub next: Position,
     /// Something was appended.
     pub appended: Arc<Notify>,
+    /// Tells the appender how far the sink is.
+    pub low: Arc<AtomicU64>,
+    /// The appender, which ends with its reader.
+    pub appender: tokio::task::AbortHandle,
 }
 
-impl OutboxReader {
+#[async_trait]
+impl Source for OutboxReader {
     async fn next(&mut self) -> Result<Portion, String> {
         loop {
             let appended = Arc::clone(&self.appended);
@@ -236,5 +279,15 @@ impl OutboxReader {
             }
             appended.await;
         }
+    }
+
+    fn finished(&mut self, low: Position) {
+        self.low.store(low.time, Ordering::Release);
+    }
+}
+
+impl Drop for OutboxReader {
+    fn drop(&mut self) {
+        self.appender.abort();
     }
 }

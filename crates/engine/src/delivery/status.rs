@@ -1,6 +1,8 @@
 //! How a sink does, for whoever looks: SQL, metrics, the dashboard, the terminal.
 
-use delivery::Event;
+use base::Rate;
+use delivery::runner::{Numbers, Observer, Round};
+use delivery::{Event, Position};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub enum State {
     Starting,
     Running,
     Paused,
+    /// Another process of the group delivers it.
+    Standby,
     /// With an error, until RESUME or REPLAY.
     Failed,
     /// The server stops.
@@ -22,27 +26,11 @@ impl State {
             State::Starting => "starting",
             State::Running => "running",
             State::Paused => "paused",
+            State::Standby => "standby",
             State::Failed => "failed",
             State::Ended => "stopped",
         }
     }
-}
-
-/// Counted by the scheduler since the sink was started.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Numbers {
-    pub delivered: u64,
-    /// Attempts that failed.
-    pub failures: u64,
-    pub dead: u64,
-    pub skipped: u64,
-    /// Read and not finished.
-    pub waiting: u64,
-    /// Batches under way.
-    pub flying: u64,
-    /// Keys with dead letters.
-    pub parked_keys: u64,
-    pub circuit_open: bool,
 }
 
 /// Everything at one moment.
@@ -50,6 +38,12 @@ pub struct Numbers {
 pub struct SinkReport {
     pub state: State,
     pub numbers: Numbers,
+    /// Of deliveries.
+    pub rate: Rate,
+    /// Everything before this is finished.
+    pub low: Position,
+    /// When the runner last went round, milliseconds since the epoch; 0 before the first time.
+    pub heartbeat_ms: i64,
     /// When the oldest change happened that is read and not finished, milliseconds since the epoch.
     pub oldest_ms: Option<i64>,
     /// Delivered before this start.
@@ -62,6 +56,9 @@ pub struct SinkReport {
     pub last_latency_ms: i64,
     /// Rows of the query that could not be made.
     pub rows_failed: u64,
+    /// Which process of a group delivers it, under which fence; empty and 0 without a group.
+    pub holder: String,
+    pub fence: u64,
     /// The last thing that went wrong.
     pub error: Option<String>,
     pub error_ms: i64,
@@ -85,24 +82,10 @@ impl SinkStatus {
         self.0.lock().clone()
     }
 
-    pub fn report(&self, state: State, numbers: Numbers, oldest_ms: Option<i64>) {
-        let mut report = self.0.lock();
-        if report.state != State::Failed {
-            report.state = state;
-        }
-        report.numbers = numbers;
-        report.oldest_ms = oldest_ms;
-    }
-
     pub fn fail(&self, message: &str) {
         let mut report = self.0.lock();
         report.state = State::Failed;
         report.error = Some(message.to_owned());
-    }
-
-    /// The target cannot be reached yet.
-    pub fn waits(&self, message: &str) {
-        self.0.lock().error = Some(message.to_owned());
     }
 
     pub fn ended(&self) {
@@ -112,13 +95,47 @@ impl SinkStatus {
         }
     }
 
-    pub fn attempt_failed(&self, message: &str, now_ms: i64) {
+    /// Another process of the group delivers it, or nobody yet.
+    pub fn stands_by(&self, holder: &str, fence: u64, delivered: u64) {
+        let mut report = self.0.lock();
+        report.state = State::Standby;
+        report.numbers = Numbers::default();
+        report.oldest_ms = None;
+        (report.holder, report.fence, report.delivered_before) = (holder.to_owned(), fence, delivered);
+    }
+
+    /// This process delivers it from now on.
+    pub fn holds(&self, holder: &str, fence: u64, delivered: u64) {
+        let mut report = self.0.lock();
+        report.state = State::Starting;
+        report.error = None;
+        (report.holder, report.fence, report.delivered_before) = (holder.to_owned(), fence, delivered);
+    }
+}
+
+impl Observer for SinkStatus {
+    fn report(&self, round: &Round) {
+        let mut report = self.0.lock();
+        if report.state != State::Failed {
+            report.state = if round.paused { State::Paused } else { State::Running };
+        }
+        let delivered = round.numbers.delivered.saturating_sub(report.numbers.delivered);
+        report.rate.add(delivered, round.now_ms);
+        report.heartbeat_ms = round.now_ms;
+        (report.numbers, report.low, report.oldest_ms) = (round.numbers, round.low, round.oldest_ms);
+    }
+
+    fn waits(&self, message: &str) {
+        self.0.lock().error = Some(message.to_owned());
+    }
+
+    fn attempt_failed(&self, message: &str, now_ms: i64) {
         let mut report = self.0.lock();
         report.error = Some(message.to_owned());
         report.error_ms = now_ms;
     }
 
-    pub fn rows_failed(&self, count: u64, message: Option<String>) {
+    fn rows_failed(&self, count: u64, message: Option<String>) {
         if count > 0 {
             let mut report = self.0.lock();
             report.rows_failed += count;
@@ -126,7 +143,7 @@ impl SinkStatus {
         }
     }
 
-    pub fn concluded(&self, event: &Event, at_ms: i64) {
+    fn concluded(&self, event: &Event, at_ms: i64) {
         let mut report = self.0.lock();
         report.last_event_ms = event.time_ms;
         report.last_delivery_ms = at_ms;

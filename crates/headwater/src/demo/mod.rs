@@ -66,6 +66,7 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             mongo: local(mongo),
             pg: local(pg),
             http: local(http),
+            http_allow_origin: Vec::new(),
             sync: true,
             enable_test_commands: false,
             source: None,
