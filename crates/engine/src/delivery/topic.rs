@@ -264,7 +264,7 @@ impl Target for TopicTarget {
     }
 
     /// The marks are the sink's own records. The sink starts: its topic can be read from now on.
-    async fn marks(&self) -> Result<Option<Marks>, Fault> {
+    async fn marks(&self, _fence: u64) -> Result<Option<Marks>, Fault> {
         self.topics.register(&self.name, &self.log);
         Ok(None)
     }
