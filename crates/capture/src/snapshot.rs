@@ -74,7 +74,7 @@ pub async fn read_chunk(
             Err(other) => return Err(other),
         }
     }
-    Reading { upstream, namespace, after }.from_then_on(captured).await
+    Reading { upstream, namespace, after }.since(captured).await
 }
 
 struct Reading<'a> {
@@ -98,7 +98,7 @@ impl Reading<'_> {
     }
 
     /// Each document as of some time from `captured` on.
-    async fn from_then_on(&self, captured: ClusterTime) -> std::result::Result<Chunk, Failure> {
+    async fn since(&self, captured: ClusterTime) -> std::result::Result<Chunk, Failure> {
         let concern = doc! { "level": "majority", "afterClusterTime": timestamp(captured) };
         let reply = self.find(concern).await?;
         // Nothing that was read is newer than this answer.
