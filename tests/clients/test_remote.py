@@ -81,7 +81,7 @@ class Proxy:
 class Pair:
     """A source, a proxy before it, and a server that captures through it."""
 
-    def __init__(self, directory, *arguments, through="?directConnection=true", refusing=False):
+    def __init__(self, directory, *arguments, through="?directConnection=true&heartbeatFrequencyMS=500", refusing=False):
         self.directory, self.arguments = directory, arguments
         self.source = Server(directory / "source", "--enable-test-commands")
         port = int(self.source.uri.split(":")[2].split("/")[0])
@@ -400,6 +400,43 @@ def test_resnapshot_compares_a_mirror_that_is_complete(pair):
         assert sql.execute("SELECT count(*) FROM CHANGE_STREAM('s')").fetchone() == (0,)
 
 
+def test_resnapshot_where_makes_events_of_what_it_names_and_corrects_the_rest(tmp_path):
+    pair = Pair(tmp_path, "--on-history-lost=gap")
+    try:
+        orders = pair.client.shop.orders
+        # Many, so that the comparison after the gap has not come to the last ones when it is stopped.
+        orders.insert_many([{"_id": i, "k": i % 2, "n": 0} for i in range(-25_000, 6)])
+        sql = pair.server.sql()
+        sql.execute("CREATE CHANGE STREAM s ON orders")
+        sql.execute("CREATE MATERIALIZED VIEW w AS SELECT count(*) AS c, sum((document->>'n')::bigint)::bigint AS n FROM orders")
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            sql.execute("ALTER CHANGE STREAM s RESNAPSHOT WHERE nothing = 1")
+        pair.proxy.refusing = True
+        pair.proxy.cut()
+        orders.update_many({"_id": {"$gte": 0}}, {"$set": {"n": 1}})
+        orders.delete_many({"_id": {"$in": [2, 3]}})
+        pair.fail(286, "aggregate")
+        pair.proxy.refusing = False
+        pair.wait_for("SELECT gaps FROM source", [(1,)])
+        pair.fail(11600, "find", times=10_000)
+        pair.wait_for("SELECT state FROM source_mirrors", [("comparing",)])
+        ask = threading.Thread(target=lambda: pair.server.sql().execute(
+            "ALTER CHANGE STREAM s RESNAPSHOT WHERE full_document->>'k' = '1'"
+        ))
+        ask.start()
+        # It begins again at the first document.
+        pair.wait_for("SELECT state, loaded FROM source_mirrors", [("comparing", 0)])
+        pair.client.admin.command("configureFailPoint", "failCommand", mode="off")
+        ask.join()
+        pair.wait_for("SELECT c, n FROM w", [(25_004, 4)])
+        same_as_the_source(pair)
+        told = pair.server.sql().execute("SELECT operation_type, document_key FROM CHANGE_STREAM('s')").fetchall()
+        told = sorted(told[told.index(("gap", None)) + 1:], key=str)
+        assert told == [("delete", {"_id": 3}), ("replace", {"_id": 1}), ("replace", {"_id": 5})]
+    finally:
+        pair.close()
+
+
 def test_problems_are_one_sentence_and_heal(pair):
     def problem(like):
         pair.wait_for(f"SELECT state, problem LIKE '%{like}%' FROM source", [("connecting", True)])
@@ -683,7 +720,7 @@ def test_several_mirrors_load_at_once_while_events_flow(pair):
     pair.wait_for("SELECT c, n FROM v_a", [(len(ns), sum(ns))])
 
 
-RESUMABLE = [6, 7, 63, 89, 91, 133, 150, 189, 234, 237, 262, 384, 9001, 10107, 11600, 11602, 13388, 13435, 13436]
+RESUMABLE = [6, 63, 89, 91, 189, 237, 262, 384, 9001, 10107, 11600, 13435]
 
 
 def test_every_passing_error_is_passed(pair):
@@ -758,7 +795,6 @@ def test_a_source_that_starts_again_is_followed_on(pair):
         pair.source.start()
         pair.proxy.port = int(pair.source.uri.split(":")[2].split("/")[0])
         pair.proxy.cut()
-        pair.client.close()
         pair.client = pair.source.mongo()
         pair.client.shop.orders.insert_one({"_id": 10 + i})
     tokens = [(event["_id"]["_data"],) for event in events_at(pair, start)]

@@ -8,9 +8,7 @@ use base::ClusterTime;
 use bytes::Bytes;
 use changes::ResumeToken;
 use document::{DocBuf, Raw, RawDoc};
-use futures::StreamExt;
 use mongodb::Client;
-use mongodb::raw_batch_cursor::RawBatchCursor;
 use rustc_hash::FxHashMap;
 use store::{Namespace, Operation, Pending};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -25,6 +23,7 @@ use crate::mirror;
 use crate::needs::{self, Need};
 use crate::options::HistoryLost;
 use crate::position::{Position, save_beginning};
+use crate::reader::{ChangeReader, Open};
 use crate::snapshot::apply_chunk;
 use crate::source::{LookUp, Shared};
 use crate::status::SourceState;
@@ -39,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const HOLD: Duration = Duration::from_millis(30);
 /// Commits on their way to the disk before more is read from the deployment.
 const COMMITS_IN_FLIGHT: usize = 4;
+/// The same in bytes, which large documents reach first.
+const BYTES_IN_FLIGHT: usize = 24 * 1024 * 1024;
 /// How often a quiet source's position is written down.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often the deployment is asked how far its own log reaches back.
@@ -61,23 +62,38 @@ pub(crate) async fn run(shared: Arc<Shared>, look_ups: mpsc::Receiver<LookUp>, m
     let upstream = watch::Sender::new(None::<Upstream>);
     let answering = tokio::spawn(answer(look_ups, upstream.subscribe()));
     let mut waiting = stopped.clone();
+    let (open, mut closed) = mpsc::channel(1);
+    let connection = Connection { upstream, open };
     tokio::select! {
         _ = stopped.wait_for(|stop| *stop) => {}
         () = async {
-            keep_capturing(&shared, &upstream).await;
+            keep_capturing(&shared, &connection).await;
             let _ = waiting.wait_for(|stop| *stop).await;
         } => {}
     }
     answering.abort();
+    let Connection { upstream, open } = connection;
+    drop(open);
     let last = upstream.borrow().clone();
-    if let Some(upstream) = last {
-        // Lets the dropped cursor be closed at the server.
-        let _ = tokio::time::timeout(CLOSING, upstream.client.shutdown()).await;
-    }
+    let closing = async {
+        // Readers have let their cursors go, and the driver has told the server.
+        let _ = closed.recv().await;
+        if let Some(upstream) = last {
+            upstream.client.shutdown().await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSING, closing).await;
+}
+
+/// What outlives a cursor.
+struct Connection {
+    /// For questions; `None` until there was one.
+    upstream: watch::Sender<Option<Upstream>>,
+    open: Open,
 }
 
 /// Returns only when nothing can be captured any more.
-async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<Upstream>>) {
+async fn keep_capturing(shared: &Arc<Shared>, connection: &Connection) {
     let mut pause = FIRST_PAUSE;
     let mut client: Option<Client> = None;
     let mut recover = None;
@@ -87,7 +103,7 @@ async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<U
     loop {
         let opened_before = shared.status.lock().events;
         let began = Instant::now();
-        let failure = match capture(shared, connected, &mut client, recover.take()).await {
+        let failure = match capture(shared, connection, &mut client, recover.take()).await {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -196,7 +212,7 @@ enum Never {}
 /// One connection's worth of capturing.
 async fn capture(
     shared: &Arc<Shared>,
-    connected: &watch::Sender<Option<Upstream>>,
+    connection: &Connection,
     client: &mut Option<Client>,
     recover: Option<String>,
 ) -> Result<Never, Failure> {
@@ -211,14 +227,15 @@ async fn capture(
     // The first time, questions wait until there is a cursor: a stream that was told of the present before
     // would miss what happened until then.
     if stored.is_some() {
-        connected.send_replace(Some(ready.clone()));
+        connection.upstream.send_replace(Some(ready.clone()));
     }
     let resume = stored.as_ref().filter(|_| recover.is_none());
     let (needs, needs_version) = shared.needs.current();
     let open = OpenCursor::new(shared, needs_version);
     let scope = Scope { options: &shared.options, needs: &needs };
-    let mut cursor = ready.watch(scope, resume.map(|position| &position.token)).await?;
-    let first = next_reply(&mut cursor).await?;
+    let cursor = ready.watch(scope, resume.map(|position| &position.token)).await?;
+    let mut reader = ChangeReader::new(cursor, connection.open.clone());
+    let first = reader.next().await?;
     let start = start_position(&first, &ready, resume)?;
     if let Some(reason) = recover {
         let from = stored.as_ref().map_or(ClusterTime::ZERO, |stored| stored.time);
@@ -232,7 +249,7 @@ async fn capture(
         saved.await.map_err(|error| Failure::store(&error))?;
         *shared.beginning.write() = Some(start.time.next());
         fulfil(shared, &needs, start.time).await?;
-        connected.send_replace(Some(ready.clone()));
+        connection.upstream.send_replace(Some(ready.clone()));
     }
     if stored.is_some() {
         fulfil(shared, &needs, start.time).await?;
@@ -255,13 +272,14 @@ async fn capture(
         assembler: Assembler::default(),
         position: start,
         in_flight: VecDeque::new(),
+        in_flight_bytes: 0,
         written: Instant::now(),
         window_asked: None,
         began,
     };
     session.reply(&first).await?;
     while shared.needs.version() == needs_version {
-        session.step(&mut cursor).await?;
+        session.step(&mut reader).await?;
     }
     session.settle().await?;
     drop(open);
@@ -332,15 +350,6 @@ async fn skip(shared: &Shared, from: ClusterTime, start: &Position, reason: &str
     Ok(())
 }
 
-/// The next reply; its events are parts of it, so it lives as long as they do.
-async fn next_reply(cursor: &mut RawBatchCursor) -> Result<Bytes, Failure> {
-    match cursor.next().await {
-        Some(Ok(batch)) => Ok(Bytes::copy_from_slice(batch.as_raw_document().as_bytes())),
-        Some(Err(error)) => Err(Failure::driver(&error, "reading the change stream")),
-        None => Err(Failure::Passing("the source closed the change stream".to_owned())),
-    }
-}
-
 /// Where a cursor begins: at the position it was opened with, or where the first reply says.
 fn start_position(first: &[u8], upstream: &Upstream, resume: Option<&Position>) -> Result<Position, Failure> {
     if let Some(resume) = resume {
@@ -366,7 +375,9 @@ struct Session<'a> {
     /// Everything up to here has been handed to the store.
     position: Position,
     loader: Loader,
-    in_flight: VecDeque<Pending<()>>,
+    /// With the bytes of their events.
+    in_flight: VecDeque<(usize, Pending<()>)>,
+    in_flight_bytes: usize,
     /// When the position was last written down.
     written: Instant,
     window_asked: Option<Instant>,
@@ -375,14 +386,14 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn step(&mut self, cursor: &mut RawBatchCursor) -> Result<(), Failure> {
+    async fn step(&mut self, reader: &mut ChangeReader) -> Result<(), Failure> {
         self.load_mirrors().await?;
         let holding = self.assembler.is_holding();
         let has_room = self.loader.has_room();
         tokio::select! {
             biased;
             read = self.loader.next(), if has_room => self.loader.take(read)?,
-            reply = next_reply(cursor) => {
+            reply = reader.next() => {
                 let reply = reply?;
                 self.reply(&reply).await?;
             }
@@ -523,12 +534,13 @@ impl Session<'_> {
         let position = self.position.clone();
         let dropped = events.iter().any(|captured| !changes_document(&captured.entry.operation));
         let pending = self.shared.store.write_sized(bytes, move |txn| apply(txn, events, &position));
-        self.in_flight.push_back(pending);
+        self.in_flight.push_back((bytes, pending));
+        self.in_flight_bytes += bytes;
         if dropped {
             self.settle().await?;
             self.shared.mirrors_changed();
         }
-        while self.in_flight.len() > COMMITS_IN_FLIGHT {
+        while self.in_flight.len() > COMMITS_IN_FLIGHT || self.in_flight_bytes > BYTES_IN_FLIGHT {
             self.settle_one().await?;
         }
         Ok(())
@@ -545,7 +557,8 @@ impl Session<'_> {
     }
 
     async fn settle_one(&mut self) -> Result<(), Failure> {
-        if let Some(pending) = self.in_flight.pop_front() {
+        if let Some((bytes, pending)) = self.in_flight.pop_front() {
+            self.in_flight_bytes -= bytes;
             pending.await.map_err(|error| Failure::store(&error))?;
         }
         Ok(())
@@ -594,7 +607,8 @@ impl Session<'_> {
             let (namespace, end) = (chunk.namespace.clone(), chunk.end().cloned());
             self.settle().await?;
             let bytes = chunk.bytes();
-            let written = self.shared.store.write_sized(bytes, move |txn| apply_chunk(txn, chunk));
+            let chosen = self.shared.chosen.lock().get(&namespace).cloned();
+            let written = self.shared.store.write_sized(bytes, move |txn| apply_chunk(txn, chunk, chosen.as_ref()));
             match written.await.map_err(|error| Failure::store(&error))?.value {
                 true => self.loader.placed(&namespace, end),
                 false => self.loader.stop(&namespace),

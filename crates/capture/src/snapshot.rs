@@ -12,6 +12,7 @@
 //! A comparison is the same with documents already here: what differs is told.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use base::ClusterTime;
 use bytes::Bytes;
@@ -27,6 +28,9 @@ use crate::upstream::{Upstream, reply_cursor, reply_documents, to_bson};
 
 #[cfg(test)]
 mod tests;
+
+/// Which differences become events; the others only correct the mirror.
+pub type Chosen = Arc<dyn Fn(&LogEntry) -> bool + Send + Sync>;
 
 /// Documents in a chunk at most; the server also ends it at 16 MB.
 const CHUNK_DOCUMENTS: i32 = 5_000;
@@ -70,7 +74,7 @@ pub async fn read_chunk(
             Err(other) => return Err(other),
         }
     }
-    Reading { upstream, namespace, after }.from_then_on(captured).await
+    Reading { upstream, namespace, after }.since(captured).await
 }
 
 struct Reading<'a> {
@@ -94,7 +98,7 @@ impl Reading<'_> {
     }
 
     /// Each document as of some time from `captured` on.
-    async fn from_then_on(&self, captured: ClusterTime) -> std::result::Result<Chunk, Failure> {
+    async fn since(&self, captured: ClusterTime) -> std::result::Result<Chunk, Failure> {
         let concern = doc! { "level": "majority", "afterClusterTime": timestamp(captured) };
         let reply = self.find(concern).await?;
         // Nothing that was read is newer than this answer.
@@ -228,7 +232,7 @@ fn type_bracket(id: Raw<'_>) -> &'static str {
 /// Puts the chunk into the mirror, and says in the log what that changed where somebody may know
 /// the mirror's content already. False: the mirror does not wait for this chunk (the collection was
 /// dropped, or its load began anew).
-pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk) -> Result<bool> {
+pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk, chosen: Option<&Chosen>) -> Result<bool> {
     let namespace = &chunk.namespace;
     let Some(mut record) = mirror::load(txn, namespace)? else { return Ok(false) };
     if record.state == MirrorState::Live || record.last != chunk.after {
@@ -254,8 +258,12 @@ pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk) -> Result<bool> {
             (MirrorState::Loading, _) => {}
             (_, false) => correct(txn, &template, key, before, document),
             (_, true) => {
-                let operation = as_event(key, before, document);
-                txn.append_captured(LogEntry { operation, ..template.clone() }, None);
+                let operation = as_event(key.clone(), before.clone(), document.clone());
+                let event = LogEntry { operation, ..template.clone() };
+                match chosen.is_none_or(|chosen| chosen(&event)) {
+                    true => txn.append_captured(event, None),
+                    false => correct(txn, &template, key, before, document),
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::needs::{Need, Needs};
 use crate::options::{SourceOptions, covers};
 use crate::position::load_beginning;
 use crate::run;
+use crate::snapshot::Chosen;
 use crate::status::{MirrorStatus, SourceState, SourceStatus};
 use crate::upstream::Primary;
 
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub images_wanted: RwLock<FxHashMap<Namespace, usize>>,
     pub look_ups: mpsc::Sender<LookUp>,
     pub needs: Needs,
+    /// Of mirrors that are being compared.
+    pub chosen: Mutex<FxHashMap<Namespace, Chosen>>,
     /// The deployment's answer to `hello`, once there was one.
     pub hello: RwLock<Option<Arc<DocBuf>>>,
     /// Nothing before this time was captured.
@@ -132,6 +135,7 @@ impl Source {
             images_wanted: RwLock::default(),
             look_ups,
             needs: Needs::default(),
+            chosen: Mutex::default(),
             hello: RwLock::default(),
             beginning: RwLock::default(),
             login,
@@ -147,7 +151,13 @@ impl Source {
         shared.declare_mirrors().map_err(|error| format!("the local store failed: {error}"))?;
         let (stop, stopped) = watch::channel(false);
         let failed = |error: std::io::Error| format!("cannot start a thread for the source: {error}");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        // One more thread, which reads from the deployment while this one takes in what was read.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("source reader")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         let worker = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("source".into())
@@ -300,12 +310,17 @@ impl Source {
         shared.wait_complete(namespace).await
     }
 
-    /// Compares a mirror with its collection anew; what differs becomes events.
+    /// Compares a mirror with its collection anew; what differs becomes events, or what is chosen of it. If
+    /// the process ends meanwhile, everything that differs from there on does.
     ///
     /// # Errors
     /// A sentence, if there is no such mirror.
-    pub async fn compare(&self, namespace: &Namespace) -> Result<(), String> {
+    pub async fn compare(&self, namespace: &Namespace, chosen: Option<Chosen>) -> Result<(), String> {
         let shared = &self.0.shared;
+        match chosen {
+            Some(chosen) => shared.chosen.lock().insert(namespace.clone(), chosen),
+            None => shared.chosen.lock().remove(namespace),
+        };
         let name = namespace.clone();
         let known = shared.store.write(move |txn| {
             let Some(record) = mirror::load(txn, &name)? else { return Ok(false) };
@@ -317,7 +332,9 @@ impl Source {
             return Err(format!("collection \"{namespace}\" is not mirrored"));
         }
         shared.mirrors_changed();
-        shared.wait_complete(namespace).await
+        let compared = shared.wait_complete(namespace).await;
+        shared.chosen.lock().remove(namespace);
+        compared
     }
 
     /// The mirrors of a database, or of a collection.

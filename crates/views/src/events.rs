@@ -110,14 +110,20 @@ impl StreamDefinition {
         }
         match &self.filter {
             None => Ok(true),
-            Some(filter) => {
-                let row: Row = (0..sql::catalog::stream_columns().len())
-                    .map(|column| if reads(filter, column) { stream_column(entry, self, column) } else { Datum::Null })
-                    .collect();
-                let found = filter.eval(&row, &sql::EvalContext::at(now_us))?;
-                Ok(matches!(found, Datum::Bool(true)))
-            }
+            Some(filter) => self.satisfies(entry, filter, now_us),
         }
+    }
+
+    /// Does a condition over the stream's columns hold for the entry?
+    ///
+    /// # Errors
+    /// The condition's own, as of a cast that is not possible.
+    pub fn satisfies(&self, entry: &LogEntry, condition: &sql::Expr, now_us: i64) -> Result<bool, SqlError> {
+        let row: Row = (0..sql::catalog::stream_columns().len())
+            .map(|column| if reads(condition, column) { stream_column(entry, self, column) } else { Datum::Null })
+            .collect();
+        let found = condition.eval(&row, &sql::EvalContext::at(now_us))?;
+        Ok(matches!(found, Datum::Bool(true)))
     }
 
     fn watches(&self, entry: &LogEntry) -> bool {

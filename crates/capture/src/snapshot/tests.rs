@@ -24,6 +24,17 @@ fn orders() -> Namespace {
 
 /// Puts documents into the mirror, whose state is as given, then a chunk; returns what the log says.
 fn check(state: MirrorState, as_events: bool, here: &[&str], chunk: &[&str], expected: &[&str]) -> Store {
+    check_chosen(state, as_events, here, chunk, None, expected)
+}
+
+fn check_chosen(
+    state: MirrorState,
+    as_events: bool,
+    here: &[&str],
+    chunk: &[&str],
+    chosen: Option<Chosen>,
+    expected: &[&str],
+) -> Store {
     let store = store();
     let here: Vec<DocBuf> = here.iter().map(|json| doc(json)).collect();
     let prepared = store.write(move |txn| {
@@ -36,7 +47,7 @@ fn check(state: MirrorState, as_events: bool, here: &[&str], chunk: &[&str], exp
     });
     prepared.wait().expect("the mirror is prepared");
     let chunk = chunk_of(chunk);
-    store.write(move |txn| apply_chunk(txn, chunk)).wait().expect("the chunk is applied");
+    store.write(move |txn| apply_chunk(txn, chunk, chosen.as_ref())).wait().expect("the chunk is applied");
     let said: Vec<String> =
         store.log(None, ClusterTime::MAX).map(|entry| shown(&entry.expect("readable").operation)).collect();
     assert_eq!(said, expected);
@@ -96,6 +107,13 @@ fn a_first_load_says_nothing_and_a_comparison_says_the_difference() {
         let store = check(state, as_events, HERE, THERE, said);
         assert_eq!(content(&store), expected, "past the chunk nothing is touched");
     }
+}
+
+#[test]
+fn of_what_differs_only_the_chosen_becomes_events() {
+    let chosen: Chosen = Arc::new(|entry| matches!(entry.operation, Operation::Insert { .. }));
+    let said = ["insert 0", "corrected 1 true false", "corrected 2 true true", "insert 4"];
+    check_chosen(MirrorState::Comparing, true, HERE, THERE, Some(chosen), &said);
 }
 
 #[test]

@@ -180,10 +180,10 @@ pub(super) async fn alter(
             let notices = pause(engine, &stream, matches!(action, StreamAction::Pause)).await?;
             return Ok(Done { tag: TAG, notices });
         }
-        StreamAction::Resnapshot => {
+        StreamAction::Resnapshot(chosen) => {
             // Others may change definitions while collections are compared.
             std::mem::drop(changing);
-            source::resnapshot(engine, &stream).await?;
+            source::resnapshot(engine, &stream, chosen.as_deref()).await?;
             return Ok(Done { tag: TAG, notices: Vec::new() });
         }
     };

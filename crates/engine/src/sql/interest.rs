@@ -61,10 +61,13 @@ pub(super) fn need_of(stream: &StreamDefinition) -> Need {
         StreamScope::Database(db) => (Some(db), None),
         StreamScope::Cluster => (None, None),
     };
+    // The stream's filter may let through less than its operation types.
+    let filtered = stream.filter.as_ref().and_then(|filter| ::sql::optimize::filter_pushdown(filter).operation_types);
+    let types = filtered.filter(|types| stream.operation_types.is_empty() && !types.is_empty());
     Need {
         db: db.cloned(),
         collection: collection.cloned(),
-        operations: stream.operation_types.iter().cloned().collect(),
+        operations: types.unwrap_or_else(|| stream.operation_types.clone()).into_iter().collect(),
         images: stream.images.full_document || stream.images.before_change,
     }
 }

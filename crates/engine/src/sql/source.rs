@@ -1,14 +1,17 @@
 //! SQL over a captured deployment: which streams it can give, and the mirrors that queries read.
 
-use ::sql::parser::statement::CreateView;
+use std::sync::Arc;
+
+use ::sql::parser::statement::{CreateView, Predicate};
 use ::sql::{Notice, Plan, Source as Table, SqlError};
-use capture::{MirrorState, Source};
-use store::Namespace;
+use capture::{Chosen, MirrorState, Source};
+use store::{LogEntry, Namespace, Operation};
+use views::definition::Images;
 use views::names::SessionCatalog;
 use views::{StreamDefinition, StreamScope};
 
 use super::ddl::notice;
-use super::{interest, view_ddl};
+use super::{binding, interest, view_ddl};
 use crate::Headwater;
 
 /// Collections that one view may cause to be mirrored.
@@ -53,12 +56,18 @@ fn scope_of(stream: &StreamDefinition) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// Compares the mirrors that the stream watches with their collections; differences are events.
-pub(super) async fn resnapshot(engine: &Headwater, stream: &StreamDefinition) -> Result<(), SqlError> {
+/// Compares the mirrors that the stream watches with their collections; differences are events, if the
+/// condition holds for them.
+pub(super) async fn resnapshot(
+    engine: &Headwater,
+    stream: &StreamDefinition,
+    condition: Option<&Predicate>,
+) -> Result<(), SqlError> {
     let source = engine.source().ok_or_else(|| {
         SqlError::unsupported("RESNAPSHOT without a source")
             .with_hint("The events of an embedded database are complete; there is nothing to compare them with.")
     })?;
+    let chosen = condition.map(|condition| chosen(engine, stream, condition)).transpose()?;
     let (db, collection) = scope_of(stream);
     let mirrors = source.mirrors_in(db, collection).map_err(views::runtime::store_error)?;
     if mirrors.is_empty() {
@@ -66,9 +75,30 @@ pub(super) async fn resnapshot(engine: &Headwater, stream: &StreamDefinition) ->
             .with_hint("Events can be compared only with a mirror: start with --mirror, or create a view over it."));
     }
     for mirror in mirrors {
-        source.compare(&mirror).await.map_err(|problem| SqlError::new("58000", problem))?;
+        source.compare(&mirror, chosen.clone()).await.map_err(|problem| SqlError::new("58000", problem))?;
     }
     Ok(())
+}
+
+/// A difference is chosen if the condition holds for its event, or for the document that is gone or was
+/// replaced as if it were the event's.
+fn chosen(engine: &Headwater, stream: &StreamDefinition, condition: &Predicate) -> Result<Chosen, SqlError> {
+    let condition = binding::stream_filter(condition)?.predicate;
+    let images = Images { full_document: true, before_change: true, before_required: false };
+    let stream = StreamDefinition { images, ..stream.clone() };
+    let now_us = engine.clock().now_ms().saturating_mul(1000);
+    Ok(Arc::new(move |entry: &LogEntry| {
+        let gone = match &entry.operation {
+            Operation::Replace { key, before: Some(before), .. } | Operation::Delete { key, before: Some(before) } => {
+                let operation = Operation::Insert { key: key.clone(), document: before.document.clone() };
+                Some(LogEntry { operation, ..entry.clone() })
+            }
+            _ => None,
+        };
+        // What the condition fails on is told rather than kept back.
+        let holds = |entry: &LogEntry| stream.satisfies(entry, &condition, now_us).unwrap_or(true);
+        holds(entry) || gone.as_ref().is_some_and(holds)
+    }))
 }
 
 /// Mirrors the collections that a view's query names, and returns the catalogue that has them. What

@@ -215,8 +215,8 @@ pub enum StreamAction {
     Pause,
     Resume,
     Set(StreamOptions),
-    /// Read the collection anew.
-    Resnapshot,
+    /// Compare the mirrors with their collections; with a condition, events come only of what satisfies it.
+    Resnapshot(Option<Box<Predicate>>),
 }
 
 // ---- views and readers -------------------------------------------------------------------------

@@ -161,7 +161,8 @@ pub(super) fn alter(cursor: &mut Cursor) -> Result<Statement> {
     } else if cursor.word("RESUME") {
         StreamAction::Resume
     } else if cursor.word("RESNAPSHOT") {
-        StreamAction::Resnapshot
+        let chosen = if cursor.word("WHERE") { Some(Box::new(predicate(cursor)?)) } else { None };
+        StreamAction::Resnapshot(chosen)
     } else if cursor.word("SET") {
         StreamAction::Set(stream_options(Options::parse(cursor, "change stream")?)?)
     } else {
