@@ -160,7 +160,7 @@ impl Upstream {
             stream.insert("startAfter", to_bson(token)?);
         }
         let mut pipeline = vec![doc! { "$changeStream": stream }];
-        if let Some(filter) = filter(&options.watched) {
+        if let Some(filter) = filter(options) {
             pipeline.push(doc! { "$match": to_bson(&filter.to_buf())? });
         }
         if self.identity.splits_large_events() {

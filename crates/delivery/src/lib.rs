@@ -33,6 +33,7 @@ mod text;
 mod tls;
 
 pub mod file;
+pub mod group;
 pub mod mongodb;
 pub mod postgres;
 pub mod redis;

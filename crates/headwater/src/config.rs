@@ -45,6 +45,12 @@ pub struct ServeArgs {
     /// With --source: what to do when it no longer has the next event: fail, resnapshot or gap [default: fail].
     #[arg(long, env = "HEADWATER_ON_HISTORY_LOST", value_name = "POLICY")]
     pub on_history_lost: Option<String>,
+    /// With --source: share sinks with the other processes of this name over the same deployment.
+    #[arg(long, env = "HEADWATER_GROUP", value_name = "NAME")]
+    pub group: Option<String>,
+    /// With --group: seconds without a sign of life after which another process takes over [default: 10].
+    #[arg(long, env = "HEADWATER_GROUP_LEASE", value_name = "SECONDS")]
+    pub group_lease: Option<u64>,
     /// Log filter, as in "info" or "warn,engine=debug" [default: info].
     #[arg(long, env = "HEADWATER_LOG")]
     pub log: Option<String>,
@@ -63,6 +69,8 @@ struct File {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    group: Option<String>,
+    group_lease: Option<u64>,
     log: Option<String>,
 }
 
@@ -99,6 +107,8 @@ impl Config {
                 capture: args.capture.or(file.capture),
                 mirror: args.mirror.or(file.mirror),
                 on_history_lost: args.on_history_lost.or(file.on_history_lost),
+                group: args.group.or(file.group),
+                group_lease: args.group_lease.or(file.group_lease),
             })?,
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
@@ -111,7 +121,12 @@ struct Given {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    group: Option<String>,
+    group_lease: Option<u64>,
 }
+
+/// Seconds that a lease may have.
+const LEASES: std::ops::RangeInclusive<u64> = 1..=3600;
 
 fn source(given: Given) -> Result<Option<SourceOptions>, String> {
     let Some(uri) = given.uri else {
@@ -119,6 +134,8 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
             ("capture", given.capture.is_some()),
             ("mirror", given.mirror.is_some()),
             ("on-history-lost", given.on_history_lost.is_some()),
+            ("group", given.group.is_some()),
+            ("group-lease", given.group_lease.is_some()),
         ];
         return match without.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(format!("--{option} says something of a source, and there is no --source")),
@@ -136,6 +153,22 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
     }
     if let Some(policy) = given.on_history_lost {
         options.on_history_lost = policy.parse().map_err(|e| format!("--on-history-lost: {e}"))?;
+    }
+    if let Some(name) = given.group {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+            return Err(format!("--group: \"{name}\" is no name of letters, digits, '-', '_' and '.'"));
+        }
+        options.group = Some(name);
+    }
+    if let Some(seconds) = given.group_lease {
+        if options.group.is_none() {
+            return Err("--group-lease says something of a group, and there is no --group".to_owned());
+        }
+        if !LEASES.contains(&seconds) {
+            return Err(format!("--group-lease: {seconds} is not from 1 to 3600 seconds"));
+        }
+        options.group_lease = std::time::Duration::from_secs(seconds);
     }
     Ok(Some(options))
 }
