@@ -68,6 +68,8 @@ pub(crate) use status::SinkReport;
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;
+/// Threads that closures of the embedding program run on.
+const HANDLER_THREADS: usize = 4;
 /// How long a sink may take to stop before it is left behind.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -89,6 +91,7 @@ pub(crate) struct Deliveries {
     means: targets::Means,
     running: Mutex<BTreeMap<(String, String), Running>>,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    handler_runtime: Mutex<Option<tokio::runtime::Runtime>>,
     /// Where other processes share the sinks.
     group: Option<Arc<Group>>,
     /// Leases that this process holds.
@@ -139,6 +142,7 @@ impl Deliveries {
             means,
             running: Mutex::default(),
             runtime: Mutex::new(None),
+            handler_runtime: Mutex::new(None),
             group,
             held: Mutex::default(),
             kick: Arc::default(),
@@ -226,18 +230,12 @@ impl Deliveries {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
-        let mut runtime = self.runtime.lock();
-        if runtime.is_none() {
-            let made = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(THREADS)
-                .thread_name("delivery")
-                .enable_all()
-                .build()
-                .map_err(|error| SqlError::new("58000", format!("cannot start threads for sinks: {error}")))?;
-            *runtime = Some(made);
-        }
-        let runtime = runtime.as_ref().ok_or_else(|| SqlError::internal("no runtime for sinks"))?;
-        Ok(runtime.spawn(work))
+        Ok(threads(&self.runtime, "delivery", THREADS)?.spawn(work))
+    }
+
+    /// The threads that closures of the embedding program run on.
+    fn handler_threads(&self) -> Result<tokio::runtime::Handle, SqlError> {
+        threads(&self.handler_runtime, "handler", HANDLER_THREADS)
     }
 
     /// Starts a runner.
@@ -481,8 +479,10 @@ impl Deliveries {
         }
         let held: Vec<_> = self.held.lock().keys().cloned().collect();
         self.release(held);
-        if let Some(runtime) = self.runtime.lock().take() {
-            runtime.shutdown_background();
+        for runtime in [&self.runtime, &self.handler_runtime] {
+            if let Some(runtime) = runtime.lock().take() {
+                runtime.shutdown_background();
+            }
         }
     }
 }
@@ -491,6 +491,23 @@ impl Drop for Deliveries {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Threads of that name, started when they are first wanted.
+fn threads(
+    runtime: &Mutex<Option<tokio::runtime::Runtime>>,
+    name: &str,
+    count: usize,
+) -> Result<tokio::runtime::Handle, SqlError> {
+    let mut runtime = runtime.lock();
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.handle().clone());
+    }
+    let made = tokio::runtime::Builder::new_multi_thread().worker_threads(count).thread_name(name).enable_all().build();
+    let made = made.map_err(|error| SqlError::new("58000", format!("cannot start threads for sinks: {error}")))?;
+    let handle = made.handle().clone();
+    *runtime = Some(made);
+    Ok(handle)
 }
 
 /// A life is over: its memory goes, its letters are marked.
