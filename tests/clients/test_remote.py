@@ -48,9 +48,10 @@ class Proxy:
                 threading.Thread(target=self.pump, args=ends, daemon=True).start()
 
     def pump(self, source, target):
+        stalled = self.stalled
         try:
             while data := source.recv(65536):
-                self.stalled.wait()
+                stalled.wait()
                 target.sendall(data)
         except OSError:
             pass
@@ -80,11 +81,12 @@ class Proxy:
 class Pair:
     """A source, a proxy before it, and a server that captures through it."""
 
-    def __init__(self, directory, *arguments, through="?directConnection=true"):
+    def __init__(self, directory, *arguments, through="?directConnection=true", refusing=False):
         self.directory, self.arguments = directory, arguments
         self.source = Server(directory / "source", "--enable-test-commands")
         port = int(self.source.uri.split(":")[2].split("/")[0])
         self.proxy = Proxy(port)
+        self.proxy.refusing = refusing
         self.uri = f"mongodb://{self.proxy.address}/{through}"
         self.server = Server(directory / "server", f"--source={self.uri}", *arguments)
         self.client = self.source.mongo()
@@ -519,3 +521,246 @@ def test_a_large_event_that_was_split_is_whole_again(pair):
     pair.server.start()
     pair.client.shop.orders.insert_one({"_id": 3})
     pair.wait_for("SELECT count(*), count(DISTINCT change_id) FROM CHANGE_STREAM('s')", [(4, 4)])
+
+
+def test_only_what_is_needed_is_captured_and_more_as_soon_as_it_is(tmp_path):
+    pair = Pair(tmp_path, "--capture=needed")
+    try:
+        shop, blog = pair.client.shop, pair.client.blog
+        pair.wait_for("SELECT state FROM source", [("capturing",)])
+        shop.orders.insert_one({"_id": "before"})
+        sql = pair.server.sql()
+        sql.execute("CREATE CHANGE STREAM s ON orders WITH (operation_types = ARRAY['insert'])")
+        stop, written = threading.Event(), []
+
+        def write():
+            for i in range(100_000):
+                if stop.is_set():
+                    return
+                for collection in (shop.orders, shop.users, blog.posts):
+                    collection.insert_one({"_id": i})
+                shop.orders.update_one({"_id": i}, {"$set": {"a": 1}})
+                written.append(i)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        # Each makes the cursor wider while all of them are written to.
+        starts = {}
+        for name, definition in {
+            "u": "users",
+            "all_of_orders": "orders",
+            "b": "DATABASE blog WITH (full_document = 'updateLookup')",
+        }.items():
+            seen = len(written)
+            while len(written) < seen + 20:
+                time.sleep(0.01)
+            before = now(pair.client)
+            sql.execute(f"CREATE CHANGE STREAM {name} ON {definition}")
+            starts[name] = (before, now(pair.client))
+        sql.execute("CREATE MATERIALIZED VIEW w AS SELECT count(*) AS n FROM users")
+        pair.server.kill()
+        pair.server.start()
+        sql = pair.server.sql()
+        stop.set()
+        writer.join()
+        for name, watched in (("u", shop.users), ("all_of_orders", shop.orders), ("b", blog)):
+            with watched.watch(start_at_operation_time=after(starts[name][0])) as stream:
+                tokens = []
+                while (event := stream.try_next()) is not None:
+                    tokens.append((event["_id"]["_data"], event["clusterTime"] > starts[name][1]))
+            # Between the two times the stream was made; after the later one nothing is missing.
+            last = tokens[-1][0]
+            pair.wait_for(f"SELECT change_id FROM CHANGE_STREAM('{name}') ORDER BY change_id DESC LIMIT 1", [(last,)])
+            mine = [change for change, in sql.execute(f"SELECT change_id FROM CHANGE_STREAM('{name}')").fetchall()]
+            assert set(mine) <= {token for token, _ in tokens}
+            assert {token for token, surely in tokens if surely} <= set(mine)
+        count = shop.orders.count_documents({})
+        pair.wait_for("SELECT count(*) FROM CHANGE_STREAM('s')", [(count - 1,)])
+        pair.wait_for("SELECT n FROM w", [(shop.users.count_documents({}),)])
+        # What nobody follows does not come here.
+        pair.server.stop()
+        pair.server.start()
+        pair.wait_for("SELECT state FROM source", [("capturing",)])
+        captured = pair.status("events")
+        pair.client.warehouse.boxes.insert_many([{"_id": i} for i in range(100)])
+        shop.users.insert_one({"_id": "last"})
+        pair.wait_for("SELECT n FROM w", [(shop.users.count_documents({}),)])
+        assert pair.status("events")[0] <= captured[0] + 2
+        # Nor can what was not captured be had afterwards.
+        late = pair.server.sql()
+        late.execute("CREATE CHANGE STREAM boxes ON DATABASE warehouse WITH (start_at = 'earliest')")
+        pair.client.warehouse.boxes.insert_one({"_id": "seen"})
+        pair.wait_for("SELECT document_key->>'_id' FROM CHANGE_STREAM('boxes')", [("seen",)])
+        # The front leaves change streams to the source.
+        with pair.server.mongo().shop.nowhere.watch() as stream:
+            shop.nowhere.insert_one({"_id": 1})
+            assert stream.next()["documentKey"] == {"_id": 1}
+    finally:
+        pair.close()
+
+
+@pytest.mark.parametrize("version", ["4.4", "5.0", "6.0", "7.0"])
+def test_what_an_older_version_lacks_is_neither_sent_nor_promised(tmp_path, version):
+    """The source refuses what servers of that version do not know."""
+    pair = Pair(tmp_path, refusing=True)
+    try:
+        pair.client.admin.command("setParameter", 1, reportedVersion=version)
+        pair.proxy.refusing = False
+        pair.wait_for("SELECT state FROM source", [("capturing",)])
+        assert pair.status("version")[0].startswith(version)
+        limits = pair.status("limits::text")[0] or ""
+        assert ("split events" in limits) == (version < "7.0"), limits
+        assert ("images from 6.0" in limits) == (version < "6.0"), limits
+        orders = pair.client.shop.orders
+        orders.insert_many([{"_id": i, "k": i % 3, "n": 0} for i in range(12_000)])
+        sql = pair.server.sql()
+        sql.execute("SET client_min_messages = notice")
+        notices = []
+        sql.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        sql.execute("CREATE CHANGE STREAM s ON orders WITH (full_document = 'updateLookup', full_document_before_change = 'whenAvailable')")
+        assert any("images from 6.0" in notice for notice in notices) == (version < "6.0"), notices
+        # Mirrors are right while documents change under them.
+        stop = threading.Event()
+        writer = threading.Thread(target=keep_changing, args=(orders, stop))
+        writer.start()
+        sql.execute("CREATE MATERIALIZED VIEW w AS SELECT document->>'k' AS k, count(*) AS c, sum((document->>'n')::bigint)::bigint AS n FROM orders GROUP BY 1")
+        sql.execute("ALTER CHANGE STREAM s RESNAPSHOT")
+        stop.set()
+        writer.join()
+        pair.wait_for("SELECT k, c, n FROM w ORDER BY k", groups_of(orders))
+        same_as_the_source(pair)
+        orders.update_one({"_id": 1}, {"$set": {"n": -1}})
+        pair.wait_for(
+            "SELECT full_document->>'n' FROM CHANGE_STREAM('s') WHERE operation_type = 'update' ORDER BY change_id DESC LIMIT 1", [("-1",)]
+        )
+    finally:
+        pair.close()
+
+
+def keep_changing(orders, stop):
+    choose = random.Random(7)
+    while not stop.is_set():
+        identifier = choose.randrange(12_000)
+        what = choose.randrange(5)
+        if what == 0:
+            orders.delete_one({"_id": identifier})
+        elif what == 1:
+            orders.replace_one({"_id": identifier}, {"k": 1, "n": 5, "list": [1, 2, 3]}, upsert=True)
+        elif what == 2:
+            orders.update_one({"_id": identifier}, [{"$set": {"list": {"$slice": [{"$ifNull": ["$list", []]}, 1]}, "n": 2}}])
+        else:
+            orders.update_one({"_id": identifier}, {"$inc": {"n": 1}, "$set": {"in.x": choose.randrange(9)}}, upsert=True)
+
+
+def groups_of(orders):
+    groups = collections.defaultdict(lambda: [0, 0])
+    for document in orders.find({}, {"k": 1, "n": 1}):
+        group = groups[str(document["k"]) if "k" in document else None]
+        group[0] += 1
+        group[1] += document["n"]
+    return sorted(((k, c, n) for k, (c, n) in groups.items()), key=lambda row: (row[0] is None, row[0]))
+
+
+def test_several_mirrors_load_at_once_while_events_flow(pair):
+    for name in "abcdef":
+        pair.client.shop[name].insert_many([{"_id": i, "n": 1} for i in range(6000)])
+    stop = threading.Event()
+    writer = threading.Thread(target=keep_changing, args=(pair.client.shop.a, stop))
+    writer.start()
+    threads = []
+    for name in "abcdef":
+        create = f"CREATE MATERIALIZED VIEW v_{name} AS SELECT count(*) AS c, sum((document->>'n')::bigint)::bigint AS n FROM {name}"
+        threads.append(threading.Thread(target=lambda statement=create: pair.server.sql().execute(statement)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    writer.join()
+    for name in "bcdef":
+        pair.wait_for(f"SELECT c, n FROM v_{name}", [(6000, 6000)])
+    ns = [document["n"] for document in pair.client.shop.a.find()]
+    pair.wait_for("SELECT c, n FROM v_a", [(len(ns), sum(ns))])
+
+
+RESUMABLE = [6, 7, 63, 89, 91, 133, 150, 189, 234, 237, 262, 384, 9001, 10107, 11600, 11602, 13388, 13435, 13436]
+
+
+def test_every_passing_error_is_passed(pair):
+    start = after(now(pair.client))
+    with pair.server.sql() as sql:
+        sql.execute("CREATE CHANGE STREAM s ON orders")
+    opened = pair.status("cursors_opened")[0]
+    for i, code in enumerate([43, *RESUMABLE]):
+        # Where the driver tries again by itself, so does the capturing.
+        pair.fail(code, "getMore", "aggregate" if i % 2 else "getMore")
+        pair.client.shop.orders.insert_one({"_id": code})
+        pair.wait_for("SELECT count(*) FROM CHANGE_STREAM('s')", [(i + 1,)])
+    data = {"failCommands": ["getMore"], "closeConnection": True, "appName": "headwater"}
+    pair.client.admin.command("configureFailPoint", "failCommand", mode={"times": 3}, data=data)
+    pair.client.shop.orders.insert_one({"_id": "closed"})
+    tokens = [(event["_id"]["_data"],) for event in events_at(pair, start)]
+    pair.wait_for("SELECT change_id FROM CHANGE_STREAM('s')", tokens)
+    assert pair.status("cursors_opened")[0] > opened + len(RESUMABLE) // 2
+    pair.wait_for("SELECT state, problem FROM source", [("capturing", None)])
+
+
+@pytest.mark.parametrize("code", [280, 286, 260])
+def test_a_position_that_is_not_known_is_history_lost(pair, code):
+    pair.fail(code, "aggregate")
+    pair.proxy.cut()
+    pair.wait_for("SELECT state, problem LIKE '%--on-history-lost%' FROM source", [("failed", True)])
+
+
+def test_a_half_open_connection_is_given_up(tmp_path):
+    """The source hears nothing and says nothing, and no connection breaks."""
+    pair = Pair(tmp_path, through="?directConnection=true&heartbeatFrequencyMS=500&connectTimeoutMS=1000&serverSelectionTimeoutMS=1000")
+    try:
+        with pair.server.sql() as sql:
+            sql.execute("CREATE CHANGE STREAM s ON orders")
+        pair.proxy.stalled.clear()
+        pair.client.shop.orders.insert_one({"_id": 1})
+        # Its old connections never come back; new ones work.
+        with pair.proxy.lock:
+            pair.proxy.pairs = set()
+        pair.proxy.stalled = threading.Event()
+        pair.proxy.stalled.set()
+        pair.wait_for("SELECT count(*) FROM CHANGE_STREAM('s')", [(1,)])
+    finally:
+        pair.close()
+
+
+def test_a_dropped_and_a_renamed_collection_and_database_are_events(pair):
+    shop = pair.client.shop
+    with pair.server.sql() as sql:
+        sql.execute("CREATE CHANGE STREAM s ON orders")
+        sql.execute("CREATE CHANGE STREAM d ON DATABASE shop")
+    shop.orders.insert_one({"_id": 1})
+    shop.orders.rename("moved")
+    shop.orders.insert_one({"_id": 2})
+    shop.orders.drop()
+    shop.orders.insert_one({"_id": 3})
+    pair.client.drop_database("shop")
+    shop.orders.insert_one({"_id": 4})
+    kinds = [("insert",), ("rename",), ("insert",), ("drop",), ("insert",), ("drop",), ("insert",)]
+    pair.wait_for("SELECT operation_type FROM CHANGE_STREAM('s') WHERE operation_type <> 'dropDatabase' ORDER BY change_id", kinds)
+    pair.wait_for("SELECT count(*) FROM CHANGE_STREAM('d') WHERE operation_type = 'dropDatabase'", [(1,)])
+    pair.wait_for("SELECT state, problem FROM source", [("capturing", None)])
+
+
+def test_a_source_that_starts_again_is_followed_on(pair):
+    start = after(now(pair.client))
+    with pair.server.sql() as sql:
+        sql.execute("CREATE CHANGE STREAM s ON orders")
+    for i in range(3):
+        pair.client.shop.orders.insert_one({"_id": i})
+        pair.source.kill()
+        pair.source.start()
+        pair.proxy.port = int(pair.source.uri.split(":")[2].split("/")[0])
+        pair.proxy.cut()
+        pair.client.close()
+        pair.client = pair.source.mongo()
+        pair.client.shop.orders.insert_one({"_id": 10 + i})
+    tokens = [(event["_id"]["_data"],) for event in events_at(pair, start)]
+    assert len(tokens) == 6
+    pair.wait_for("SELECT change_id FROM CHANGE_STREAM('s')", tokens)

@@ -19,9 +19,9 @@ class Failed:
         return f"error {self.code}: {self.message}"
 
 
-def ask(connection, query, first_types=()):
-    """Runs a query: its sorted rows with the columns' types first, or how it failed. A subscription's
-    rows begin with columns of their own, of `first_types`."""
+def ask(connection, query, first_types=(), ordered=False):
+    """Runs a query: its rows with the columns' types first, or how it failed; rows whose order the query
+    does not say are sorted. A subscription's rows begin with columns of their own, of `first_types`."""
     try:
         cursor = connection.execute(query)
     except psycopg.Error as error:
@@ -30,7 +30,7 @@ def ask(connection, query, first_types=()):
     assert tuple(result.ftype(column) for column in range(len(first_types))) == tuple(first_types)
     types = [result.ftype(column) for column in range(result.nfields)]
     rows = [tuple(spelled(result.get_value(row, column), ty) for column, ty in enumerate(types)) for row in range(result.ntuples)]
-    return [tuple(types), *sorted(rows, key=repr)]
+    return [tuple(types), *(rows if ordered else sorted(rows, key=repr))]
 
 
 def spelled(value, ty):

@@ -1,4 +1,4 @@
-//! What every layer needs and no layer owns: clocks, identifiers, seeded randomness, limits.
+//! What every layer needs and no layer owns: clocks, identifiers, seeded randomness, rates, limits.
 //!
 //! Knows nothing of databases. Time and randomness enter the program through this door only, so
 //! that a seed can replay a whole run.
@@ -8,8 +8,10 @@
 pub mod id;
 pub mod limits;
 pub mod random;
+pub mod rate;
 pub mod time;
 
 pub use id::Uuid;
 pub use random::Random;
+pub use rate::Rate;
 pub use time::{Clock, ClusterTime, ManualClock, SystemClock};

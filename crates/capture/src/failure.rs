@@ -10,6 +10,9 @@ pub enum Failure {
     /// The events after our position are gone, or the deployment does not know the position.
     #[error("{0}")]
     HistoryLost(String),
+    /// No failure: more is needed than the cursor shows, so another is opened in its place.
+    #[error("more of the source is needed")]
+    Wider,
     /// Nothing that happens by itself helps.
     #[error("{0}")]
     Final(String),

@@ -8,7 +8,7 @@
 //! deployment ─ one cursor ─> upstream ─ replies ─> translate ─> assemble ─> apply ─> store
 //!                               │        events, whole          whole commits │        │
 //!                               │                                             │        └─ log: entries + token
-//!                               └─ chunks of collections <── snapshot ────────┘           mirrors: documents
+//!                               └─ chunks of collections ── load, snapshot ───┘           mirrors: documents
 //! ```
 //!
 //! # Not here
@@ -22,14 +22,16 @@
 //! - What is missing is said: by a `gap` entry, by the status, by the log of the process.
 //!
 //! Read next: `options.rs`, `source.rs`, `run.rs`, `translate.rs`, `assemble.rs`, `apply.rs`,
-//! `snapshot.rs`.
+//! `load.rs`, `snapshot.rs`.
 
 mod apply;
 mod assemble;
 mod failure;
 mod image;
+mod load;
 mod lost;
 mod mirror;
+mod needs;
 mod options;
 mod position;
 mod run;
@@ -40,6 +42,7 @@ mod translate;
 mod upstream;
 
 pub use mirror::MirrorState;
+pub use needs::Need;
 pub use options::{HistoryLost, SourceOptions, Watched};
-pub use source::{CapturedLog, Source, is_captured};
+pub use source::{CapturedLog, Source, SourceTls, is_captured};
 pub use status::{MirrorStatus, SourceState, SourceStatus};

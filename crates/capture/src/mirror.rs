@@ -9,7 +9,8 @@ use crate::position::{SPACE, damaged, decode};
 
 const PREFIX: &[u8] = b"mirror\0";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MirrorState {
     /// Never complete so far: not to be read.
     Loading,
@@ -120,9 +121,4 @@ pub fn all(reader: &impl Reader) -> store::Result<Vec<(Namespace, MirrorRecord)>
         found.push((Namespace::new(db, collection), MirrorRecord::decode(&decode(value)?)?));
     }
     Ok(found)
-}
-
-/// The first mirror whose load is not complete.
-pub fn next_to_load(reader: &impl Reader) -> store::Result<Option<(Namespace, MirrorRecord)>> {
-    Ok(all(reader)?.into_iter().find(|(_, record)| record.state != MirrorState::Live))
 }

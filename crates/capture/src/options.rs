@@ -12,6 +12,8 @@ pub struct SourceOptions {
     pub uri: String,
     /// Empty means everything that a cluster-wide change stream shows.
     pub watched: Vec<Watched>,
+    /// Capture only what streams and mirrors need; `watched` is empty then.
+    pub only_needed: bool,
     /// Collections to mirror from the start, beside those that views ask for.
     pub mirrored: Vec<Namespace>,
     pub on_history_lost: HistoryLost,
@@ -27,6 +29,7 @@ impl SourceOptions {
         SourceOptions {
             uri: uri.into(),
             watched: Vec::new(),
+            only_needed: false,
             mirrored: Vec::new(),
             on_history_lost: HistoryLost::default(),
             group: None,
@@ -101,11 +104,15 @@ pub const GROUP_DATABASE: &str = "headwater";
 
 /// The `$match` that leaves only what is captured; `None` for everything.
 pub fn filter(options: &SourceOptions) -> Option<Doc> {
-    let chosen = chosen(&options.watched);
+    without_group(options, chosen(&options.watched))
+}
+
+/// The same without what a group's processes write themselves: or every position that is written would be
+/// an event, and that one's a position.
+pub fn without_group(options: &SourceOptions, chosen: Option<Doc>) -> Option<Doc> {
     if options.group.is_none() {
         return chosen;
     }
-    // Or every position that is written would be an event, and that one's a position.
     let others = Doc::new().with("ns.db", Doc::new().with("$ne", GROUP_DATABASE));
     match chosen {
         None => Some(others),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ClusterTime;
+use bytes::Bytes;
 use changes::ResumeToken;
 use document::{DocBuf, Raw, RawDoc};
 use futures::StreamExt;
@@ -18,15 +19,19 @@ use tokio::time::Instant;
 use crate::apply::apply;
 use crate::assemble::{Assembler, BatchEnd};
 use crate::failure::Failure;
+use crate::load::Loader;
 use crate::lost::begin_again;
 use crate::mirror;
+use crate::needs::{self, Need};
 use crate::options::HistoryLost;
 use crate::position::{Position, save_beginning};
-use crate::snapshot::{Chunk, apply_chunk, read_chunk};
+use crate::snapshot::apply_chunk;
 use crate::source::{LookUp, Shared};
 use crate::status::SourceState;
 use crate::translate::{Captured, Translated, Translator, gap};
-use crate::upstream::{BATCH_EVENTS, Upstream, client_options, id_to_bson, owned, reply_cursor, reply_documents};
+use crate::upstream::{
+    BATCH_EVENTS, Scope, Upstream, client_options, id_to_bson, owned, reply_cursor, reply_documents,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -76,6 +81,9 @@ async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<U
     let mut pause = FIRST_PAUSE;
     let mut client: Option<Client> = None;
     let mut recover = None;
+    if shared.options.only_needed {
+        shared.needs.until_complete().await;
+    }
     loop {
         let opened_before = shared.status.lock().events;
         let began = Instant::now();
@@ -88,6 +96,7 @@ async fn keep_capturing(shared: &Arc<Shared>, connected: &watch::Sender<Option<U
             pause = FIRST_PAUSE;
         }
         match failure {
+            Failure::Wider => continue,
             Failure::Passing(problem) => {
                 report(shared, SourceState::Connecting, &problem);
             }
@@ -191,7 +200,7 @@ async fn capture(
     client: &mut Option<Client>,
     recover: Option<String>,
 ) -> Result<Never, Failure> {
-    let mut ready = connect(shared, client).await?;
+    let ready = connect(shared, client).await?;
     let stored = Position::load(&snapshot(shared)?).map_err(|error| Failure::store(&error))?;
     if let Some(stored) = stored.as_ref().filter(|stored| stored.cluster != ready.identity.cluster) {
         return Err(Failure::Final(format!(
@@ -205,7 +214,10 @@ async fn capture(
         connected.send_replace(Some(ready.clone()));
     }
     let resume = stored.as_ref().filter(|_| recover.is_none());
-    let mut cursor = ready.watch(&shared.options, resume.map(|position| &position.token)).await?;
+    let (needs, needs_version) = shared.needs.current();
+    let open = OpenCursor::new(shared, needs_version);
+    let scope = Scope { options: &shared.options, needs: &needs };
+    let mut cursor = ready.watch(scope, resume.map(|position| &position.token)).await?;
     let first = next_reply(&mut cursor).await?;
     let start = start_position(&first, &ready, resume)?;
     if let Some(reason) = recover {
@@ -219,7 +231,11 @@ async fn capture(
         });
         saved.await.map_err(|error| Failure::store(&error))?;
         *shared.beginning.write() = Some(start.time.next());
+        fulfil(shared, &needs, start.time).await?;
         connected.send_replace(Some(ready.clone()));
+    }
+    if stored.is_some() {
+        fulfil(shared, &needs, start.time).await?;
     }
     {
         let mut status = shared.status.lock();
@@ -234,19 +250,51 @@ async fn capture(
     let mut session = Session {
         shared,
         translator: Translator::new(ready.identity.has_recorded_images()),
-        upstream: &mut ready,
+        loader: Loader::new(ready.clone(), start.time),
+        upstream: &ready,
         assembler: Assembler::default(),
         position: start,
-        chunk: None,
         in_flight: VecDeque::new(),
         written: Instant::now(),
         window_asked: None,
         began,
     };
     session.reply(&first).await?;
-    loop {
+    while shared.needs.version() == needs_version {
         session.step(&mut cursor).await?;
     }
+    session.settle().await?;
+    drop(open);
+    Err(Failure::Wider)
+}
+
+/// While it lives, a cursor is open, or may be.
+struct OpenCursor<'a>(&'a Shared);
+
+impl<'a> OpenCursor<'a> {
+    fn new(shared: &'a Shared, version: u64) -> Self {
+        shared.needs.opened(Some(version));
+        OpenCursor(shared)
+    }
+}
+
+impl Drop for OpenCursor<'_> {
+    fn drop(&mut self) {
+        self.0.needs.opened(None);
+    }
+}
+
+/// Writes down since when what is needed has been captured.
+async fn fulfil(shared: &Shared, needs: &[Need], position: ClusterTime) -> Result<(), Failure> {
+    if !shared.options.only_needed {
+        return Ok(());
+    }
+    let fulfilled = shared.needs.fulfil(needs, position);
+    let saved = shared.store.write(move |txn| {
+        needs::save(txn, &fulfilled);
+        Ok(())
+    });
+    saved.await.map_err(|error| Failure::store(&error)).map(|_| ())
 }
 
 /// Connects, or uses the connection that there is; the driver heals its own sockets.
@@ -284,9 +332,10 @@ async fn skip(shared: &Shared, from: ClusterTime, start: &Position, reason: &str
     Ok(())
 }
 
-async fn next_reply(cursor: &mut RawBatchCursor) -> Result<Vec<u8>, Failure> {
+/// The next reply; its events are parts of it, so it lives as long as they do.
+async fn next_reply(cursor: &mut RawBatchCursor) -> Result<Bytes, Failure> {
     match cursor.next().await {
-        Some(Ok(batch)) => Ok(batch.as_raw_document().as_bytes().to_vec()),
+        Some(Ok(batch)) => Ok(Bytes::copy_from_slice(batch.as_raw_document().as_bytes())),
         Some(Err(error)) => Err(Failure::driver(&error, "reading the change stream")),
         None => Err(Failure::Passing("the source closed the change stream".to_owned())),
     }
@@ -311,13 +360,12 @@ fn post_batch_token(reply: &[u8]) -> Result<Option<DocBuf>, Failure> {
 /// An open cursor and what came of it so far.
 struct Session<'a> {
     shared: &'a Arc<Shared>,
-    upstream: &'a mut Upstream,
+    upstream: &'a Upstream,
     translator: Translator,
     assembler: Assembler,
     /// Everything up to here has been handed to the store.
     position: Position,
-    /// A part of a mirror that waits for the events up to its time.
-    chunk: Option<Chunk>,
+    loader: Loader,
     in_flight: VecDeque<Pending<()>>,
     /// When the position was last written down.
     written: Instant,
@@ -330,30 +378,32 @@ impl Session<'_> {
     async fn step(&mut self, cursor: &mut RawBatchCursor) -> Result<(), Failure> {
         self.load_mirrors().await?;
         let holding = self.assembler.is_holding();
-        let reply = tokio::select! {
+        let has_room = self.loader.has_room();
+        tokio::select! {
             biased;
-            reply = next_reply(cursor) => Some(reply?),
-            () = tokio::time::sleep(HOLD), if holding => None,
-            () = self.shared.wake.notified(), if self.chunk.is_none() => return Ok(()),
-        };
-        match reply {
-            Some(reply) => self.reply(&reply).await,
-            None => {
-                let events = self.assembler.flush();
-                self.commit(events, None).await
+            read = self.loader.next(), if has_room => self.loader.take(read)?,
+            reply = next_reply(cursor) => {
+                let reply = reply?;
+                self.reply(&reply).await?;
             }
+            () = tokio::time::sleep(HOLD), if holding => {
+                let events = self.assembler.flush();
+                self.write(events, None).await?;
+            }
+            () = self.shared.wake.notified() => {}
         }
+        self.place_chunks().await
     }
 
     /// Takes in one reply of the change stream.
-    async fn reply(&mut self, reply: &[u8]) -> Result<(), Failure> {
+    async fn reply(&mut self, reply: &Bytes) -> Result<(), Failure> {
         let mut events = Vec::new();
         let mut invalidated = None;
         let (mut count, mut skipped) = (0, 0);
         let mut passed = None;
         for event in reply_documents(reply)? {
             count += 1;
-            match self.translator.translate(event.as_bytes()).map_err(Failure::reply)? {
+            match self.translator.translate(reply.slice_ref(event.as_bytes())).map_err(Failure::reply)? {
                 Translated::Entry(captured) => events.push(*captured),
                 Translated::Invalidate(token) => invalidated = Some(token),
                 Translated::Skipped(token) => {
@@ -370,14 +420,14 @@ impl Session<'_> {
         let events = self.assembler.take(events, end);
         let complete = !self.assembler.is_holding();
         let after = token.or(passed).filter(|_| complete);
-        self.commit(events, after).await?;
+        self.write(events, after).await?;
         self.note_lag(reply);
         self.ask_window().await;
         match invalidated {
             None => Ok(()),
             Some(token) => {
                 // The database was dropped. What is made under its name again is seen after this token.
-                self.commit(Vec::new(), Some(token)).await?;
+                self.write(Vec::new(), Some(token)).await?;
                 self.settle().await?;
                 Err(Failure::Passing("the captured database was dropped".to_owned()))
             }
@@ -446,26 +496,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Commits events, the waiting chunk in its place, and the position after them.
-    async fn commit(&mut self, mut events: Vec<Captured>, after: Option<DocBuf>) -> Result<(), Failure> {
-        if let Some(time) = self.chunk.as_ref().map(|chunk| chunk.time) {
-            let later = events.iter().position(|captured| captured.entry.position.time > time);
-            let rest = later.map(|at| events.split_off(at)).unwrap_or_default();
-            let passed = !rest.is_empty();
-            if passed {
-                self.write(events, None).await?;
-                events = rest;
-            } else {
-                self.write(events, after.clone()).await?;
-                events = Vec::new();
-            }
-            if passed || (self.position.time >= time && !self.assembler.is_holding()) {
-                self.write_chunk().await?;
-            }
-        }
-        self.write(events, after).await
-    }
-
+    /// Hands events and the position after them to the store.
     async fn write(&mut self, events: Vec<Captured>, after: Option<DocBuf>) -> Result<(), Failure> {
         let before = self.position.time;
         if let Some(last) = events.last() {
@@ -485,6 +516,8 @@ impl Session<'_> {
             return Ok(());
         }
         self.written = Instant::now();
+        self.loader.see(&events);
+        self.loader.moved(self.position.time);
         self.count(events.len() as u64);
         let bytes = events.iter().map(|captured| size_of::<Captured>() + captured_bytes(captured)).sum();
         let position = self.position.clone();
@@ -526,39 +559,51 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reads the next chunk of a mirror that is not complete, if none waits.
+    /// Begins to load mirrors that are not complete.
     async fn load_mirrors(&mut self) -> Result<(), Failure> {
-        let busy = self.shared.status.lock().mirrors.iter().any(|mirror| mirror.state != mirror::MirrorState::Live);
-        if self.chunk.is_some() || !busy || self.assembler.is_holding() {
-            return Ok(());
+        let waiting: Vec<Namespace> = {
+            let status = self.shared.status.lock();
+            let incomplete = status.mirrors.iter().filter(|mirror| mirror.state != mirror::MirrorState::Live);
+            incomplete.map(|mirror| Namespace::new(mirror.db.as_str(), mirror.collection.as_str())).collect()
+        };
+        for namespace in waiting {
+            if !self.loader.may_start(&namespace) {
+                continue;
+            }
+            self.settle().await?;
+            let record = mirror::load(&snapshot(self.shared)?, &namespace).map_err(|error| Failure::store(&error))?;
+            let Some(mut record) = record.filter(|record| record.state != mirror::MirrorState::Live) else { continue };
+            if record.last.is_none() && record.loaded == 0 {
+                record.estimated = self.upstream.estimated_count(&namespace).await?;
+                let (name, begun) = (namespace.clone(), record.clone());
+                let saved = self.shared.store.write(move |txn| {
+                    begun.save(txn, &name);
+                    Ok(())
+                });
+                saved.await.map_err(|error| Failure::store(&error))?;
+            }
+            self.loader.start(namespace, &record);
         }
-        let next = mirror::next_to_load(&snapshot(self.shared)?).map_err(|error| Failure::store(&error))?;
-        let Some((namespace, mut record)) = next else { return Ok(()) };
-        if !self.upstream.identity.has_snapshot_reads() {
-            self.shared.status.lock().problem =
-                Some(format!("{namespace} cannot be mirrored: {}", self.upstream.identity.limits()[0]));
-            return Ok(());
-        }
-        if record.last.is_none() && record.loaded == 0 {
-            record.estimated = self.upstream.estimated_count(&namespace).await?;
-            let (name, begun) = (namespace.clone(), record.clone());
-            let saved = self.shared.store.write(move |txn| {
-                begun.save(txn, &name);
-                Ok(())
-            });
-            saved.await.map_err(|error| Failure::store(&error))?;
-        }
-        self.chunk = Some(read_chunk(self.upstream, &namespace, &record, self.position.time).await?);
-        // The time of the chunk may have come already.
-        self.commit(Vec::new(), None).await
+        Ok(())
     }
 
-    async fn write_chunk(&mut self) -> Result<(), Failure> {
-        let Some(chunk) = self.chunk.take() else { return Ok(()) };
-        self.settle().await?;
-        let written = self.shared.store.write(move |txn| apply_chunk(txn, chunk));
-        written.await.map_err(|error| Failure::store(&error))?;
-        self.shared.mirrors_changed();
+    /// Puts chunks whose time has come into their mirrors.
+    async fn place_chunks(&mut self) -> Result<(), Failure> {
+        let mut placed = false;
+        while let Some(chunk) = self.loader.due(self.position.time) {
+            let (namespace, end) = (chunk.namespace.clone(), chunk.end().cloned());
+            self.settle().await?;
+            let bytes = chunk.bytes();
+            let written = self.shared.store.write_sized(bytes, move |txn| apply_chunk(txn, chunk));
+            match written.await.map_err(|error| Failure::store(&error))?.value {
+                true => self.loader.placed(&namespace, end),
+                false => self.loader.stop(&namespace),
+            }
+            placed = true;
+        }
+        if placed {
+            self.shared.mirrors_changed();
+        }
         Ok(())
     }
 

@@ -1,24 +1,29 @@
-//! Loading a mirror, chunk by chunk in the order of `_id`, while events flow.
+//! One chunk of a mirror's load: read from the deployment, brought to the present, put in its place.
 //!
 //! ```text
-//! captured up to C ── read a chunk as of T >= C ── events up to T ── the chunk ── events after T
-//!                     {_id > last}, snapshot read                    compared with what is here
+//! captured up to C ── read {_id > last} ── events after C ──────────── captured up to P >= T
+//!                     as of T, or from      kept, and done to the       the chunk, as of P, is
+//!                     between C and T       chunk (`image.rs`)          compared with what is here
 //! ```
-//! A chunk shows its range exactly as of T, and is put between the events up to T and those after
-//! it; so there is nothing to merge. The last key of a chunk is stored with it, and a restart goes
-//! on from there. A comparison is the same with documents already here: what differs is told.
+//! A snapshot read shows its range exactly as of T, and the events after T bring it to P. Where there
+//! are no snapshot reads (4.4), a document is read at some time between C and T, and all events after
+//! C are done to it: what is done twice has no other effect than done once, as events set and remove
+//! fields by their paths. The last key of a chunk is stored with it, and a restart goes on from there.
+//! A comparison is the same with documents already here: what differs is told.
 
 use std::cmp::Ordering;
 
 use base::ClusterTime;
+use bytes::Bytes;
 use document::{Doc, DocBuf, Raw, Value, compare_raw};
 use mongodb::bson::doc;
 use store::{LogEntry, LogPosition, Namespace, Operation, Reader, Result, WriteTxn};
 
 use crate::apply::{correct, put, take};
 use crate::failure::Failure;
-use crate::mirror::{self, MirrorRecord, MirrorState};
-use crate::upstream::{Upstream, owned, reply_cursor, reply_documents, to_bson};
+use crate::image::after_update;
+use crate::mirror::{self, MirrorState};
+use crate::upstream::{Upstream, reply_cursor, reply_documents, to_bson};
 
 #[cfg(test)]
 mod tests;
@@ -26,58 +31,159 @@ mod tests;
 /// Documents in a chunk at most; the server also ends it at 16 MB.
 const CHUNK_DOCUMENTS: i32 = 5_000;
 
-/// A range of a collection as of one time.
+/// A range of a collection.
 #[derive(Debug)]
 pub struct Chunk {
     pub namespace: Namespace,
+    /// It may be put in its place once everything up to here is captured.
     pub time: ClusterTime,
+    /// Events up to here are in it.
+    pub since: ClusterTime,
     /// `{_id}` after which the range begins.
     after: Option<DocBuf>,
-    /// In the order of `_id`; none: the range reaches the end of the collection and is empty.
+    /// `{_id}` with which the range ends; `None`: it reaches the end of the collection.
+    end: Option<DocBuf>,
+    /// In the order of `_id`.
     documents: Vec<DocBuf>,
+    /// Documents that were read.
+    read: u64,
 }
 
-/// Reads the chunk after the record's last key, as of a time not before `captured`.
+/// Reads the chunk after a key. Everything up to `captured` has been captured, and what comes later is
+/// kept by the caller for `Chunk::replay`.
 pub async fn read_chunk(
     upstream: &Upstream,
     namespace: &Namespace,
-    record: &MirrorRecord,
+    after: Option<&DocBuf>,
     captured: ClusterTime,
 ) -> std::result::Result<Chunk, Failure> {
-    let chunk = read_chunk_at(upstream, namespace, record, None).await?;
-    if chunk.time >= captured {
-        return Ok(chunk);
+    if upstream.identity.has_snapshot_reads() {
+        let read = Reading { upstream, namespace, after };
+        match read.as_of(None).await {
+            Ok(chunk) if chunk.time >= captured => return Ok(chunk),
+            Ok(_) => match read.as_of(Some(captured)).await {
+                Err(Failure::Passing(problem)) => tracing::debug!(problem, "a snapshot read failed"),
+                other => return other,
+            },
+            // Some collections have no snapshots for a while, capped and system ones never.
+            Err(Failure::Passing(problem)) => tracing::debug!(problem, "a snapshot read failed"),
+            Err(other) => return Err(other),
+        }
     }
-    read_chunk_at(upstream, namespace, record, Some(captured)).await
+    Reading { upstream, namespace, after }.from_then_on(captured).await
 }
 
-async fn read_chunk_at(
-    upstream: &Upstream,
-    namespace: &Namespace,
-    record: &MirrorRecord,
-    at: Option<ClusterTime>,
-) -> std::result::Result<Chunk, Failure> {
-    let mut concern = doc! { "level": "snapshot" };
-    if let Some(at) = at {
-        let time = mongodb::bson::Timestamp { time: at.seconds(), increment: at.increment() };
-        concern.insert("atClusterTime", time);
+struct Reading<'a> {
+    upstream: &'a Upstream,
+    namespace: &'a Namespace,
+    after: Option<&'a DocBuf>,
+}
+
+impl Reading<'_> {
+    /// As of one time.
+    async fn as_of(&self, at: Option<ClusterTime>) -> std::result::Result<Chunk, Failure> {
+        let mut concern = doc! { "level": "snapshot" };
+        if let Some(at) = at {
+            concern.insert("atClusterTime", timestamp(at));
+        }
+        let reply = self.find(concern).await?;
+        let Some(Raw::Timestamp(time)) = reply_cursor(&reply)?.get("atClusterTime") else {
+            return Err(Failure::reply("a snapshot read without its time"));
+        };
+        self.chunk(&reply, ClusterTime(time), ClusterTime(time))
     }
-    let command = doc! {
-        "find": &*namespace.collection,
-        "filter": to_bson(&after_filter(record.last.as_ref()).to_buf())?,
-        "sort": { "_id": 1 },
-        "limit": CHUNK_DOCUMENTS,
-        "batchSize": CHUNK_DOCUMENTS,
-        "singleBatch": true,
-        "readConcern": concern,
-        "comment": "headwater mirror",
-    };
-    let reply = upstream.run(&namespace.db, command, "reading a collection").await?;
-    let Some(Raw::Timestamp(time)) = reply_cursor(reply.bytes())?.get("atClusterTime") else {
-        return Err(Failure::reply("a snapshot read without its time"));
-    };
-    let documents = reply_documents(reply.bytes())?.map(owned).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Chunk { namespace: namespace.clone(), time: ClusterTime(time), after: record.last.clone(), documents })
+
+    /// Each document as of some time from `captured` on.
+    async fn from_then_on(&self, captured: ClusterTime) -> std::result::Result<Chunk, Failure> {
+        let concern = doc! { "level": "majority", "afterClusterTime": timestamp(captured) };
+        let reply = self.find(concern).await?;
+        // Nothing that was read is newer than this answer.
+        let present = self.upstream.present().await?;
+        self.chunk(&reply, present, captured)
+    }
+
+    async fn find(&self, concern: mongodb::bson::Document) -> std::result::Result<Bytes, Failure> {
+        let command = doc! {
+            "find": &*self.namespace.collection,
+            "filter": to_bson(&after_filter(self.after).to_buf())?,
+            "sort": { "_id": 1 },
+            "limit": CHUNK_DOCUMENTS,
+            "batchSize": CHUNK_DOCUMENTS,
+            "singleBatch": true,
+            "readConcern": concern,
+            "comment": "headwater mirror",
+        };
+        self.upstream.first_batch(&self.namespace.db, command, "reading a collection").await
+    }
+
+    fn chunk(&self, reply: &Bytes, time: ClusterTime, since: ClusterTime) -> std::result::Result<Chunk, Failure> {
+        let shared = |document: document::RawDoc<'_>| {
+            DocBuf::validate(reply.slice_ref(document.as_bytes())).map_err(Failure::reply)
+        };
+        let documents = reply_documents(reply)?.map(shared).collect::<std::result::Result<Vec<_>, _>>()?;
+        let end = documents.last().and_then(|last| last.get("_id"));
+        Ok(Chunk {
+            namespace: self.namespace.clone(),
+            time,
+            since,
+            after: self.after.cloned(),
+            end: end.map(|id| Doc::new().with("_id", id.to_value()).to_buf()),
+            read: documents.len() as u64,
+            documents,
+        })
+    }
+}
+
+fn timestamp(time: ClusterTime) -> mongodb::bson::Timestamp {
+    mongodb::bson::Timestamp { time: time.seconds(), increment: time.increment() }
+}
+
+impl Chunk {
+    /// Where the next chunk begins; `None` if this is the last.
+    pub fn end(&self) -> Option<&DocBuf> {
+        self.end.as_ref()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.documents.iter().map(DocBuf::len).sum()
+    }
+
+    /// Does an event that came after `since` to the documents.
+    pub fn replay(&mut self, operation: &Operation) {
+        let key = match operation {
+            Operation::Insert { key, .. }
+            | Operation::Update { key, .. }
+            | Operation::Replace { key, .. }
+            | Operation::Delete { key, .. } => key,
+            _ => return,
+        };
+        let Some(id) = key.get("_id").filter(|id| self.covers(*id)) else { return };
+        let found = self
+            .documents
+            .binary_search_by(|document| document.get("_id").map_or(Ordering::Less, |other| compare_raw(other, id)));
+        match (operation, found) {
+            (Operation::Insert { document, .. } | Operation::Replace { document, .. }, Ok(at)) => {
+                self.documents[at] = document.clone();
+            }
+            (Operation::Insert { document, .. } | Operation::Replace { document, .. }, Err(at)) => {
+                self.documents.insert(at, document.clone());
+            }
+            (Operation::Update { description, .. }, Ok(at)) => {
+                self.documents[at] = after_update(&self.documents[at], description);
+            }
+            (Operation::Delete { .. }, Ok(at)) => {
+                self.documents.remove(at);
+            }
+            // Deleted later in the same range: the event that says so is still to come.
+            _ => {}
+        }
+    }
+
+    fn covers(&self, id: Raw<'_>) -> bool {
+        let bound =
+            |key: &Option<DocBuf>| key.as_ref().and_then(|key| key.get("_id").map(|other| compare_raw(id, other)));
+        bound(&self.after).is_none_or(Ordering::is_gt) && bound(&self.end).is_none_or(Ordering::is_le)
+    }
 }
 
 /// Types in the order in which values of different types sort.
@@ -120,13 +226,13 @@ fn type_bracket(id: Raw<'_>) -> &'static str {
 }
 
 /// Puts the chunk into the mirror, and says in the log what that changed where somebody may know
-/// the mirror's content already.
-pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk) -> Result<()> {
+/// the mirror's content already. False: the mirror does not wait for this chunk (the collection was
+/// dropped, or its load began anew).
+pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk) -> Result<bool> {
     let namespace = &chunk.namespace;
-    let Some(mut record) = mirror::load(txn, namespace)? else { return Ok(()) };
+    let Some(mut record) = mirror::load(txn, namespace)? else { return Ok(false) };
     if record.state == MirrorState::Live || record.last != chunk.after {
-        // The collection was dropped, or the load began anew, while the chunk was on its way.
-        return Ok(());
+        return Ok(false);
     }
     let collection = txn.unlogged(|txn| txn.ensure_collection(namespace))?;
     let template = LogEntry {
@@ -153,13 +259,13 @@ pub fn apply_chunk(txn: &mut WriteTxn, chunk: Chunk) -> Result<()> {
             }
         }
     }
-    record.loaded += chunk.documents.len() as u64;
-    match chunk.documents.last().and_then(|last| last.get("_id")) {
-        Some(id) => record.last = Some(Doc::new().with("_id", id.to_value()).to_buf()),
+    record.loaded += chunk.read;
+    match chunk.end {
+        Some(end) => record.last = Some(end),
         None => (record.state, record.last) = (MirrorState::Live, None),
     }
-    record.save(txn, namespace);
-    Ok(())
+    record.save(txn, &chunk.namespace);
+    Ok(true)
 }
 
 /// What happened to a document, as far as the two states tell.
@@ -177,7 +283,7 @@ type Difference = (DocBuf, Option<DocBuf>, Option<DocBuf>);
 /// Key, what is here, what should be here; in the order of keys.
 fn differences(txn: &WriteTxn, collection: store::CollectionId, chunk: &Chunk) -> Result<Vec<Difference>> {
     let after = chunk.after.as_ref().and_then(|after| after.get("_id"));
-    let end = chunk.documents.last().and_then(|last| last.get("_id"));
+    let end = chunk.end.as_ref().and_then(|end| end.get("_id"));
     let mut here = txn.by_id_after(collection, after)?.peekable();
     let mut there = chunk.documents.iter().peekable();
     let mut found = Vec::new();

@@ -1,5 +1,6 @@
 //! The handle of an attached source.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use base::ClusterTime;
 use changes::source::{Deliver, Entries};
 use changes::{Error, LogSource};
 use document::DocBuf;
+use mongodb::options::{ConnectionString, Tls};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use store::{LogEntry, LogPosition, Namespace, Operation, Store};
@@ -14,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::failure::Failure;
 use crate::mirror::{self, MirrorRecord, MirrorState};
+use crate::needs::{Need, Needs};
 use crate::options::{GROUP_DATABASE, SourceOptions, covers};
 use crate::position::load_beginning;
 use crate::run;
@@ -49,6 +52,7 @@ pub(crate) struct Shared {
     /// the database, an empty database everything.
     pub images_wanted: RwLock<FxHashMap<Namespace, usize>>,
     pub look_ups: mpsc::Sender<LookUp>,
+    pub needs: Needs,
     /// The deployment's answer to `hello`, once there was one.
     pub hello: RwLock<Option<Arc<DocBuf>>>,
     /// Nothing before this time was captured.
@@ -57,10 +61,30 @@ pub(crate) struct Shared {
 }
 
 /// What the connection string says of getting in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Login {
     credentials: bool,
-    tls: bool,
+    tls: Option<SourceTls>,
+}
+
+/// How the deployment is known to be the right one.
+#[derive(Clone, Debug, Default)]
+pub struct SourceTls {
+    /// Authorities in PEM; none: those that the machine trusts.
+    pub ca_file: Option<PathBuf>,
+    pub allow_invalid_certificates: bool,
+}
+
+fn login(parsed: &ConnectionString, uri: &str) -> Login {
+    let tls = match &parsed.tls {
+        Some(Tls::Enabled(options)) => Some(SourceTls {
+            ca_file: options.ca_file_path.clone(),
+            allow_invalid_certificates: options.allow_invalid_certificates.unwrap_or(false),
+        }),
+        Some(Tls::Disabled) => None,
+        None => uri.starts_with("mongodb+srv").then(SourceTls::default),
+    };
+    Login { credentials: parsed.credential.is_some(), tls }
 }
 
 /// A question to the deployment.
@@ -86,13 +110,9 @@ impl Source {
     /// # Errors
     /// A sentence, if the connection string cannot be read or the store fails.
     pub fn start(store: Store, options: SourceOptions) -> Result<Self, String> {
-        let parsed = mongodb::options::ConnectionString::parse(&options.uri)
+        let parsed = ConnectionString::parse(&options.uri)
             .map_err(|error| format!("--source is no connection string: {error}"))?;
-        let login = Login {
-            credentials: parsed.credential.is_some(),
-            tls: matches!(parsed.tls, Some(mongodb::options::Tls::Enabled(_)))
-                || options.uri.starts_with("mongodb+srv"),
-        };
+        let login = login(&parsed, &options.uri);
         let uncovered = options
             .mirrored
             .iter()
@@ -111,6 +131,7 @@ impl Source {
             primary: Primary::default(),
             images_wanted: RwLock::default(),
             look_ups,
+            needs: Needs::default(),
             hello: RwLock::default(),
             beginning: RwLock::default(),
             login,
@@ -121,6 +142,8 @@ impl Source {
             return Err("it holds an embedded database, not changes of a source; use another --data-dir".to_owned());
         }
         *shared.beginning.write() = begun;
+        let loaded = shared.store.snapshot().and_then(|snapshot| shared.needs.load(&snapshot));
+        loaded.map_err(|error| format!("the local store failed: {error}"))?;
         shared.declare_mirrors().map_err(|error| format!("the local store failed: {error}"))?;
         let (stop, stopped) = watch::channel(false);
         let failed = |error: std::io::Error| format!("cannot start a thread for the source: {error}");
@@ -159,8 +182,9 @@ impl Source {
         self.0.shared.login.credentials
     }
 
-    pub fn uses_tls(&self) -> bool {
-        self.0.shared.login.tls
+    /// How connections to it are encrypted; `None`: they are not.
+    pub fn tls(&self) -> Option<&SourceTls> {
+        self.0.shared.login.tls.as_ref()
     }
 
     /// Where clients' commands go: the primary or a router, once one is known.
@@ -171,6 +195,49 @@ impl Source {
     /// The log as streams read it.
     pub fn log(&self) -> CapturedLog {
         CapturedLog(Arc::clone(&self.0.shared))
+    }
+
+    /// Says what somebody follows. Counted: each `true` wants its `false`.
+    pub fn need(&self, need: Need, on: bool) {
+        let shared = &self.0.shared;
+        if !shared.options.only_needed {
+            return;
+        }
+        match on {
+            true => shared.needs.add(need),
+            false => shared.needs.remove(&need),
+        }
+        shared.wake.notify_one();
+    }
+
+    /// Everybody who followed something when the process ended has said so: capturing may begin.
+    pub fn needs_are_complete(&self) {
+        self.0.shared.needs.complete();
+    }
+
+    /// Waits until what happens from now on is captured for everybody who said what is needed.
+    pub async fn needs_settled(&self) {
+        self.0.shared.needs.settled().await;
+    }
+
+    /// From when on everything that is needed has been captured.
+    pub fn captured_since(&self, need: &Need) -> ClusterTime {
+        let shared = &self.0.shared;
+        let beginning = shared.beginning.read().unwrap_or(ClusterTime::ZERO);
+        if !shared.options.only_needed {
+            return beginning;
+        }
+        // What no cursor has had yet, the next one has from the present position on.
+        shared
+            .needs
+            .since(need)
+            .unwrap_or_else(|| shared.status.lock().captured.max(shared.store.applied()))
+            .max(beginning)
+    }
+
+    /// Can clients' change streams be served from the log? Not if it has only what others need.
+    pub fn serves_clients(&self) -> bool {
+        !self.0.shared.options.only_needed
     }
 
     /// Is everything in the namespace captured? `None` is the database, or the deployment.
@@ -282,6 +349,10 @@ impl Shared {
     /// The mirrors that the options name.
     fn declare_mirrors(&self) -> store::Result<()> {
         let wanted = self.options.mirrored.clone();
+        for namespace in mirror::all(&self.store.snapshot()?)?.into_iter().map(|(namespace, _)| namespace) {
+            self.need_mirror(&namespace);
+        }
+        wanted.iter().for_each(|namespace| self.need_mirror(namespace));
         let declared = self.store.write(move |txn| {
             for namespace in &wanted {
                 declare(txn, namespace)?;
@@ -294,10 +365,24 @@ impl Shared {
     }
 
     async fn declare_mirror(&self, namespace: &Namespace) -> store::Result<()> {
+        // Before the record: no chunk may be read beside a cursor that does not show the collection.
+        self.need_mirror(namespace);
         let name = namespace.clone();
         self.store.write(move |txn| declare(txn, &name)).await?;
         self.mirrors_changed();
         Ok(())
+    }
+
+    /// Mirrors are never given up, so this is not counted.
+    fn need_mirror(&self, namespace: &Namespace) {
+        if self.options.only_needed {
+            self.needs.add(Need {
+                db: Some(namespace.db.to_string()),
+                collection: Some(namespace.collection.to_string()),
+                ..Need::default()
+            });
+            self.wake.notify_one();
+        }
     }
 
     async fn wait_complete(&self, namespace: &Namespace) -> Result<(), String> {

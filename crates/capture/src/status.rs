@@ -1,10 +1,12 @@
 //! How the source does, for whoever looks.
 
 use base::ClusterTime;
+use serde::Serialize;
 
 use crate::mirror::MirrorState;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SourceState {
     /// Not connected yet, or again not.
     #[default]
@@ -25,7 +27,7 @@ impl SourceState {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SourceStatus {
     pub state: SourceState,
     /// The last thing that went wrong, if it has not healed.
@@ -44,6 +46,7 @@ pub struct SourceStatus {
     /// Times the cursor was opened.
     pub cursors_opened: u64,
     /// Everything up to here is captured.
+    #[serde(skip)]
     pub captured: ClusterTime,
     /// The resume token after the last captured event.
     pub token: String,
@@ -56,7 +59,7 @@ pub struct SourceStatus {
     pub mirrors: Vec<MirrorStatus>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MirrorStatus {
     pub db: String,
     pub collection: String,

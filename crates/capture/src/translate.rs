@@ -55,8 +55,8 @@ impl Translator {
 
     /// # Errors
     /// A sentence, if the event is not one that a server sends.
-    pub fn translate(&mut self, bytes: &[u8]) -> Result<Translated, String> {
-        let event = DocBuf::validate(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string())?;
+    pub fn translate(&mut self, bytes: Bytes) -> Result<Translated, String> {
+        let event = DocBuf::validate(bytes).map_err(|error| error.to_string())?;
         let Some(split) = event.get("splitEvent").and_then(Raw::as_document) else {
             self.parts.clear();
             return self.whole(&event);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ClusterTime;
+use bytes::Bytes;
 use document::{Doc, DocBuf, Raw, RawDoc};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::event::sdam::SdamEvent;
@@ -14,7 +15,8 @@ use parking_lot::RwLock;
 use store::Namespace;
 
 use crate::failure::{Failure, STANDALONE};
-use crate::options::{SourceOptions, filter};
+use crate::needs::{self, Need};
+use crate::options::{SourceOptions, filter, without_group};
 
 /// How long the deployment may take to answer before it counts as unreachable, unless the
 /// connection string says otherwise.
@@ -62,9 +64,6 @@ impl Identity {
     /// What this version cannot give, each a sentence.
     pub fn limits(&self) -> Vec<String> {
         let mut limits = Vec::new();
-        if !self.has_snapshot_reads() {
-            limits.push("collections cannot be mirrored: that needs snapshot reads, which servers have from 5.0 on");
-        }
         if !self.has_recorded_images() {
             limits.push(
                 "the document after an update is looked up later, and there is none before a change: servers record \
@@ -77,6 +76,13 @@ impl Identity {
         }
         limits.into_iter().map(str::to_owned).collect()
     }
+}
+
+/// What a change stream shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub options: &'a SourceOptions,
+    pub needs: &'a [Need],
 }
 
 /// A connection to the deployment.
@@ -131,9 +137,9 @@ impl Upstream {
     }
 
     /// Opens the change stream of everything that is captured, after `resume`.
-    pub async fn watch(&self, options: &SourceOptions, resume: Option<&DocBuf>) -> Result<RawBatchCursor, Failure> {
-        let command = self.watch_command(options, resume)?;
-        let db = one_database(options).unwrap_or("admin");
+    pub async fn watch(&self, scope: Scope<'_>, resume: Option<&DocBuf>) -> Result<RawBatchCursor, Failure> {
+        let command = self.watch_command(scope, resume)?;
+        let db = one_database(scope.options).unwrap_or("admin");
         self.client
             .database(db)
             .run_cursor_command(command)
@@ -144,23 +150,34 @@ impl Upstream {
             .map_err(|error| Failure::driver(&error, "opening the change stream"))
     }
 
-    fn watch_command(&self, options: &SourceOptions, resume: Option<&DocBuf>) -> Result<Document, Failure> {
+    fn watch_command(&self, scope: Scope<'_>, resume: Option<&DocBuf>) -> Result<Document, Failure> {
         let mut stream = Document::new();
-        if one_database(options).is_none() {
+        if one_database(scope.options).is_none() {
             stream.insert("allChangesForCluster", true);
         }
-        if self.identity.has_recorded_images() {
-            stream.insert("fullDocument", "whenAvailable");
-            stream.insert("fullDocumentBeforeChange", "whenAvailable");
-            stream.insert("showExpandedEvents", true);
-        } else {
-            stream.insert("fullDocument", "updateLookup");
+        let images = !scope.options.only_needed || needs::images(scope.needs);
+        match self.identity.has_recorded_images() {
+            true => {
+                stream.insert("showExpandedEvents", true);
+                if images {
+                    stream.insert("fullDocument", "whenAvailable");
+                    stream.insert("fullDocumentBeforeChange", "whenAvailable");
+                }
+            }
+            false if images => {
+                stream.insert("fullDocument", "updateLookup");
+            }
+            false => {}
         }
         if let Some(token) = resume {
             stream.insert("startAfter", to_bson(token)?);
         }
         let mut pipeline = vec![doc! { "$changeStream": stream }];
-        if let Some(filter) = filter(options) {
+        let filter = match scope.options.only_needed {
+            true => without_group(scope.options, needs::filter(scope.needs)),
+            false => filter(scope.options),
+        };
+        if let Some(filter) = filter {
             pipeline.push(doc! { "$match": to_bson(&filter.to_buf())? });
         }
         if self.identity.splits_large_events() {
@@ -196,6 +213,16 @@ impl Upstream {
         let command = doc! { "listCollections": 1, "filter": filter, "nameOnly": true, "cursor": {} };
         let reply = self.run(&namespace.db, command, "looking for a collection").await?;
         Ok(reply_documents(reply.bytes())?.next().is_some())
+    }
+
+    /// Runs a command that gives a cursor; its first reply as it came.
+    pub async fn first_batch(&self, db: &str, command: Document, doing: &str) -> Result<Bytes, Failure> {
+        let failed = |error: mongodb::error::Error| Failure::driver(&error, doing);
+        let mut cursor = self.client.database(db).run_cursor_command(command).batch().await.map_err(failed)?;
+        match futures::StreamExt::next(&mut cursor).await {
+            Some(batch) => Ok(Bytes::copy_from_slice(batch.map_err(failed)?.as_raw_document().as_bytes())),
+            None => Err(Failure::reply("a cursor without a batch")),
+        }
     }
 
     /// Runs a command and hands out its reply.

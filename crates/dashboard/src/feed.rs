@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use engine::{Headwater, SqlError, ViewProgress};
+use engine::{SqlError, ViewProgress};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::App;
-use crate::report::{Report, report};
+use crate::report::report;
 
 /// How often the page hears the status.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -58,11 +58,10 @@ pub async fn feed(State(app): State<App>) -> Response {
         let mut clock = tokio::time::interval(STATUS_EVERY);
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last: Option<Report> = None;
         let mut youngest: VecDeque<serde_json::Value> = VecDeque::new();
         loop {
             tokio::select! {
-                _ = clock.tick() => last = Some(send_status(&engine, &to, last).await?),
+                _ = clock.tick() => send(&to, "status", &json!(report(&engine).await.ok()?)).await?,
                 // Taken as fast as they come, so that what is shown is always the present.
                 batch = changes.next() => {
                     let batch = batch.ok()?;
@@ -76,19 +75,6 @@ pub async fn feed(State(app): State<App>) -> Response {
             }
         }
     })
-}
-
-async fn send_status(
-    engine: &Headwater,
-    to: &mpsc::Sender<Result<Event, Infallible>>,
-    last: Option<Report>,
-) -> Option<Report> {
-    let mut now = report(engine).await.ok()?;
-    if let Some(last) = &last {
-        now.since(last, STATUS_EVERY.as_secs_f64());
-    }
-    send(to, "status", &json!(now)).await?;
-    Some(now)
 }
 
 fn change(change: &engine::ChangeSummary) -> serde_json::Value {

@@ -7,6 +7,8 @@
 //!   GET /api/status             everything the page shows, once, as JSON
 //!   GET /api/feed               server-sent events: status every second, changes as they happen
 //!   GET /api/views/{db}/{name}  server-sent events: the view's rows, then its deltas
+//!   GET /topics/{name}          server-sent events for pages of others: a view, a stream, a sink's topic
+//!   GET /ws/{name}              the same over a WebSocket
 //! ```
 //!
 //! # Not here
@@ -15,11 +17,12 @@
 //! # Invariants
 //! - A browser that reads slowly gets fewer, larger events; it never delays the server.
 //!
-//! Read next: `feed.rs`, `report.rs`, `metrics.rs`.
+//! Read next: `feed.rs`, `topics/mod.rs`, `report.rs`, `metrics.rs`.
 
 mod feed;
 mod metrics;
 mod report;
+mod topics;
 
 use std::future::Future;
 
@@ -32,18 +35,23 @@ use engine::Headwater;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use topics::Origins;
+
 /// What every route needs.
 #[derive(Clone)]
 struct App {
     engine: Headwater,
     /// Turns true when the server stops, so that endless feeds end.
     stopping: watch::Receiver<bool>,
+    hubs: topics::Hubs,
+    origins: Origins,
 }
 
 /// Serves HTTP until `shutdown` resolves.
 pub async fn serve(
     listener: TcpListener,
     engine: Headwater,
+    origins: Origins,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stop, stopping) = watch::channel(false);
@@ -56,7 +64,9 @@ pub async fn serve(
         .route("/api/status", get(status))
         .route("/api/feed", get(feed::feed))
         .route("/api/views/{db}/{name}", get(feed::view))
-        .with_state(App { engine, stopping });
+        .route("/topics/{name}", get(topics::events))
+        .route("/ws/{name}", get(topics::socket))
+        .with_state(App { hubs: topics::Hubs::new(engine.clone(), stopping.clone()), engine, stopping, origins });
     let until = async move {
         shutdown.await;
         let _ = stop.send(true);

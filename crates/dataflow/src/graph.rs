@@ -37,7 +37,37 @@ struct Node {
     /// Never takes a row back.
     append_only: bool,
     output: Vec<Delta>,
+    held: Held,
     counters: Counters,
+}
+
+/// What a query that runs once keeps back until it has read everything. A group's sum so far, a row
+/// whose partner has yet to come, were never there: nothing may be computed of them, or fail on them.
+#[derive(Debug, Default)]
+struct Held {
+    deltas: Vec<Delta>,
+    /// How many there were when they were last consolidated.
+    settled: usize,
+}
+
+/// Deltas that are held without a look at what of them cancels out.
+const HELD_UNSETTLED: usize = 1 << 16;
+
+impl Held {
+    fn keep(&mut self, output: &mut Vec<Delta>) {
+        self.deltas.append(output);
+        if self.deltas.len() > 2 * self.settled + HELD_UNSETTLED {
+            consolidate(&mut self.deltas);
+            self.settled = self.deltas.len();
+        }
+    }
+
+    fn release(&mut self, output: &mut Vec<Delta>) {
+        if !self.deltas.is_empty() {
+            output.append(&mut self.deltas);
+            consolidate(output);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +106,8 @@ pub struct Dataflow {
     fields: Vec<Field>,
     presentation: Presentation,
     mode: Mode,
+    /// Do operators that take rows back keep quiet?
+    holding: bool,
     measure_time: bool,
 }
 
@@ -92,6 +124,7 @@ impl Dataflow {
             fields: body.fields().to_vec(),
             presentation,
             mode,
+            holding: mode == Mode::Once,
             measure_time: false,
         };
         if mode == Mode::Once {
@@ -133,13 +166,42 @@ impl Dataflow {
 
     /// Runs one tick: `deltas[i]` belongs to the i-th input. Returns the consolidated output delta.
     /// After an error the state is undefined; rebuild the dataflow.
-    pub fn step(&mut self, mut deltas: Vec<Vec<Delta>>, ctx: &mut StepContext<'_>) -> Result<Vec<Delta>, SqlError> {
+    ///
+    /// Run once, a query's operators that take rows back say nothing before `finish`.
+    pub fn step(&mut self, deltas: Vec<Vec<Delta>>, ctx: &mut StepContext<'_>) -> Result<Vec<Delta>, SqlError> {
+        self.tick(deltas, self.holding, ctx)
+    }
+
+    /// While whole inputs are read piece by piece, operators that take rows back keep what they would
+    /// say: what follows from a part of the input was never so.
+    pub fn hold(&mut self, holding: bool) {
+        self.holding = holding;
+    }
+
+    /// The tick after which everything has been said.
+    pub fn finish(&mut self, deltas: Vec<Vec<Delta>>, ctx: &mut StepContext<'_>) -> Result<Vec<Delta>, SqlError> {
+        self.tick(deltas, false, ctx)
+    }
+
+    fn tick(
+        &mut self,
+        mut deltas: Vec<Vec<Delta>>,
+        hold: bool,
+        ctx: &mut StepContext<'_>,
+    ) -> Result<Vec<Delta>, SqlError> {
         assert_eq!(deltas.len(), self.inputs.len(), "one delta per input");
         for ((_, node), delta) in self.inputs.iter().zip(&mut deltas) {
             self.nodes[*node].output = std::mem::take(delta);
         }
         for i in 0..self.nodes.len() {
             self.run(i, ctx)?;
+            let node = &mut self.nodes[i];
+            if node.operator.is_some() && !node.append_only {
+                match hold {
+                    true => node.held.keep(&mut node.output),
+                    false => node.held.release(&mut node.output),
+                }
+            }
         }
         let mut out = std::mem::take(&mut self.nodes[self.output].output);
         for node in &mut self.nodes {
@@ -259,6 +321,7 @@ impl Builder {
             inputs,
             append_only,
             output: Vec::new(),
+            held: Held::default(),
             counters: Counters::default(),
         });
         self.nodes.len() - 1
@@ -279,6 +342,10 @@ impl Builder {
 
     fn lower(&mut self, plan: &Plan) -> Result<usize, SqlError> {
         match plan {
+            Plan::Scan { source: Source::Recursive(_) | Source::Working(_), .. } if self.mode == Mode::Continuous => {
+                Err(SqlError::unsupported("WITH RECURSIVE in a maintained query")
+                    .with_hint("A recursive query is run when it is asked; use a plain SELECT."))
+            }
             Plan::Scan { source, columns, .. } => Ok(self.input(source, columns)),
             Plan::Values { rows, .. } => Ok(self.push(Values { rows: rows.clone(), emitted: false }, vec![], true)),
             Plan::Filter { input, predicate } => self.filter(input, predicate),
@@ -327,6 +394,7 @@ impl Builder {
             inputs: vec![],
             append_only: matches!(source, Source::Stream { .. }),
             output: Vec::new(),
+            held: Held::default(),
             counters: Counters::default(),
         });
         self.inputs.push((wanted, self.nodes.len() - 1));
@@ -497,7 +565,7 @@ pub fn run_once(
     for input in &inputs {
         deltas.push(read(input)?.into_iter().map(|row| (row, 1)).collect());
     }
-    let out = flow.step(deltas, ctx)?;
+    let out = flow.finish(deltas, ctx)?;
     let rows = out.into_iter().flat_map(|(row, count)| std::iter::repeat_n(row, count.max(0) as usize)).collect();
     flow.presentation.apply(rows, ctx)
 }

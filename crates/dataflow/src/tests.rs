@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use base::Random;
 use sql::plan::{
-    AggregateExpr, AggregateFunction, Field, Frame, FrameBound, FrameUnit, JoinKey, JoinKind, Plan, ScanColumn,
-    SetOperation, SortKey, Source, WindowExpr, WindowFunction,
+    AggregateExpr, AggregateFunction, Exclude, Field, Frame, FrameBound, FrameUnit, JoinKey, JoinKind, Plan,
+    ScanColumn, SetOperation, SortKey, Source, WindowExpr, WindowFunction,
 };
 use sql::{Datum, Expr, ExprKind, Row, Type};
 
@@ -213,7 +213,8 @@ fn random_frame(random: &mut Random, has_order: bool) -> Frame {
         3 => FrameBound::Preceding(n(random)),
         _ => FrameBound::Following(n(random)),
     };
-    Frame { unit, start, end }
+    let excludes = [Exclude::NoOthers, Exclude::NoOthers, Exclude::CurrentRow, Exclude::Group, Exclude::Ties];
+    Frame { unit, start, end, exclude: excludes[random.below(excludes.len() as u64) as usize] }
 }
 
 type Bag = BTreeMap<Row, i64>;

@@ -100,6 +100,8 @@ fn show(rows: &[Row], plan: &Plan, ordered: bool) -> Vec<String> {
 /// One row per tick, every row of the inputs first inserted, removed, and inserted again.
 fn step_by_step(plan: &Arc<Plan>) -> Result<Vec<Row>, SqlError> {
     let mut flow = Dataflow::compile(plan, Mode::Once)?;
+    // Every step says what follows from it, as a view's does.
+    flow.hold(false);
     let mut ctx = StepContext::at(0);
     let inputs: Vec<Input> = flow.inputs().cloned().collect();
     let mut sum: BTreeMap<Row, i64> = BTreeMap::new();

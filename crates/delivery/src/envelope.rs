@@ -53,6 +53,34 @@ impl Format {
     }
 }
 
+/// The header of messages that holds the event's id.
+pub const EVENT_ID: &str = "headwater-event-id";
+
+/// CloudEvents' attributes by name, for messages that have them as headers.
+pub fn cloud_attributes(event: &Event) -> [(&'static str, String); 6] {
+    [
+        ("specversion", "1.0".to_owned()),
+        ("id", event.id.to_string()),
+        ("source", cloud_source(event)),
+        ("type", cloud_type(event)),
+        ("time", iso_date(event.time_ms)),
+        ("subject", percent_encoded(&key_text(event))),
+    ]
+}
+
+/// As the HTTP binding of CloudEvents (3.1.3.2) encodes header values.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '%' => out.push_str(&format!("%{:02X}", c as u32)),
+            '!'..='~' => out.push(c),
+            _ => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
+        }
+    }
+    out
+}
+
 /// CloudEvents' `source`: a URI reference.
 pub fn cloud_source(event: &Event) -> String {
     format!("/headwater/{}", event.source.replace(|c: char| !is_path(c), "_"))
@@ -122,9 +150,11 @@ fn cloud_event(event: &Event) -> String {
 fn debezium(event: &Event) -> String {
     let (db, collection) = event.namespace.split_once('.').unwrap_or(("", &event.namespace));
     let mut source = JsonObject::new(Values::Plain);
+    source.text("version", env!("CARGO_PKG_VERSION"));
     source.text("connector", "headwater");
     source.text("name", &event.source);
     source.number("ts_ms", event.time_ms);
+    source.text("snapshot", "false");
     source.text("db", db);
     source.text("collection", collection);
     source.text("id", &event.id);

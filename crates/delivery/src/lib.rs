@@ -32,9 +32,14 @@ pub mod envelope;
 mod text;
 mod tls;
 
+#[cfg(test)]
+mod fixture;
+
 pub mod file;
 pub mod group;
+pub mod kafka;
 pub mod mongodb;
+pub mod nats;
 pub mod postgres;
 pub mod redis;
 pub mod webhook;

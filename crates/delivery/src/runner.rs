@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use parts::{
-    Done, Lease, Memory, Numbers, Observer, Portion, Records, RecordsError, Sole, Source, Step, StoredLetter,
+    Done, Lease, Memory, Numbers, Observer, Portion, Records, RecordsError, Round, Sole, Source, Step, StoredLetter,
 };
 
 use crate::event::{Event, Position};
@@ -455,7 +455,9 @@ impl Runner {
             parked_keys: self.scheduler.parked_len() as u64,
             circuit_open: self.scheduler.circuit() != Circuit::Closed,
         };
-        self.sink.observer.report(self.sink.paused, numbers, self.pending.front().map(|(_, time_ms)| *time_ms));
+        let oldest_ms = self.pending.front().map(|(_, time_ms)| *time_ms);
+        let now_ms = self.now_us() / 1000;
+        self.sink.observer.report(&Round { paused: self.sink.paused, numbers, low, oldest_ms, now_ms });
     }
 
     /// Lets flights land, gives back those that do not, writes down what is known.

@@ -87,6 +87,24 @@ pub struct Delivery {
     pub redriven: bool,
 }
 
+impl Delivery {
+    /// The events in as few groups as possible in which no key comes twice, each in order: for targets
+    /// that take several at once and may refuse one of them.
+    pub fn waves(&self) -> Vec<Vec<&Event>> {
+        let mut waves: Vec<Vec<&Event>> = Vec::new();
+        let mut seen: rustc_hash::FxHashMap<&[u8], usize> = rustc_hash::FxHashMap::default();
+        for event in &self.events {
+            let wave = seen.entry(&event.lane).or_insert(0);
+            if *wave == waves.len() {
+                waves.push(Vec::new());
+            }
+            waves[*wave].push(event);
+            *wave += 1;
+        }
+        waves
+    }
+}
+
 /// Somewhere events go.
 #[async_trait]
 pub trait Target: Send + Sync {

@@ -33,6 +33,7 @@
 
 pub mod documents;
 pub mod sql;
+pub mod users;
 
 mod cursor;
 mod delivery;
@@ -47,16 +48,18 @@ use base::{Clock, ClusterTime, SystemClock};
 use changes::Hub;
 use store::{Store, StoreOptions};
 
-pub use capture::{HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, Watched};
+pub use capture::{
+    HistoryLost, MirrorState, MirrorStatus, Source, SourceOptions, SourceState, SourceStatus, SourceTls, Watched,
+};
 pub use cursor::{Batch, BatchLimit, Cursor, DocumentCursor, Opened, Rows};
-pub use delivery::{Change, Failure, HandlerBuilder};
+pub use delivery::{Change, Failure, HandlerBuilder, TopicMessage, TopicReader};
 pub use error::{Error, ErrorKind, Result};
 pub use operations::{OperationInfo, Operations, Running};
 pub use sessions::{Expired, Sessions};
 pub use sql::{
     ChangeFeed, ChangeSummary, CopyOptions, CopySource, Datum, Description, Executed, Feed, Field, Outcome, SinkStatus,
-    SqlError, SqlSession, Status, StreamStatus, TransactionStatus, Type, ViewProgress, ViewStatus, ViewSubscription,
-    datum_text,
+    SqlError, SqlSession, Status, StreamStatus, Topic, TransactionStatus, Type, ViewProgress, ViewStatus,
+    ViewSubscription, datum_text, token_after,
 };
 pub use store::{LogRetention, Namespace, SyncMode};
 
@@ -74,6 +77,8 @@ pub struct Options {
     pub enable_test_commands: bool,
     /// A MongoDB deployment whose changes are captured; then nothing else may write here.
     pub source: Option<SourceOptions>,
+    /// Who may log in; without it nobody has to.
+    pub users: Option<Arc<users::Users>>,
 }
 
 impl Options {
@@ -86,6 +91,7 @@ impl Options {
             log_retention: LogRetention::default(),
             enable_test_commands: false,
             source: None,
+            users: None,
         }
     }
 }
@@ -138,6 +144,9 @@ impl Headwater {
         let sessions = Sessions::new(Arc::clone(&options.clock));
         documents::restore_settings(&store)?;
         let sql = sql::SqlRuntime::open(&store, &hub, source.as_ref(), Arc::clone(&options.clock))?;
+        if let Some(source) = &source {
+            source.needs_are_complete();
+        }
         let deliveries = delivery::Deliveries::open(&store, &hub, &sql.views(), &options);
         let inner = Inner {
             options,

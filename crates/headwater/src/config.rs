@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use engine::users::Users;
 use engine::{Namespace, SourceOptions, Watched};
 use serde::Deserialize;
 
@@ -26,6 +28,9 @@ pub struct ServeArgs {
     /// Dashboard, metrics and health [default: 127.0.0.1:8027].
     #[arg(long, env = "HEADWATER_HTTP_LISTEN", value_name = "ADDRESS")]
     pub http_listen: Option<String>,
+    /// Pages of these origins may follow topics, as in https://example.com, separated by commas; * for all.
+    #[arg(long, env = "HEADWATER_HTTP_ALLOW_ORIGIN", value_name = "ORIGINS", value_delimiter = ',')]
+    pub http_allow_origin: Option<Vec<String>>,
     /// Acknowledge writes before they are on disk: faster, and a power failure loses the last ones.
     #[arg(long, env = "HEADWATER_NO_SYNC", num_args = 0..=1, default_missing_value = "true")]
     pub no_sync: Option<bool>,
@@ -36,7 +41,8 @@ pub struct ServeArgs {
     /// driver's options) instead of keeping documents here.
     #[arg(long, env = "HEADWATER_SOURCE", value_name = "URI")]
     pub source: Option<String>,
-    /// With --source: capture only these, as db or db.collection, separated by commas [default: everything].
+    /// With --source: capture only these, as db or db.collection, separated by commas, or "needed" for what
+    /// change streams and views need [default: everything].
     #[arg(long, env = "HEADWATER_CAPTURE", value_name = "NAMES", value_delimiter = ',')]
     pub capture: Option<Vec<String>>,
     /// With --source: mirror these collections from the start, as db.collection; views mirror what they read.
@@ -51,6 +57,19 @@ pub struct ServeArgs {
     /// With --group: seconds without a sign of life after which another process takes over [default: 10].
     #[arg(long, env = "HEADWATER_GROUP_LEASE", value_name = "SECONDS")]
     pub group_lease: Option<u64>,
+    /// Users of the MongoDB port, one a line: name, role (read, readWrite or root), password or verifier.
+    /// With it nobody gets in without logging in (SCRAM-SHA-256).
+    #[arg(long, env = "HEADWATER_USERS", value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Encrypt the MongoDB port, with this certificate (PEM, those that signed it after it).
+    #[arg(long, env = "HEADWATER_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM).
+    #[arg(long, env = "HEADWATER_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Accept only clients with a certificate of these authorities (PEM).
+    #[arg(long, env = "HEADWATER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Log filter, as in "info" or "warn,engine=debug" [default: info].
     #[arg(long, env = "HEADWATER_LOG")]
     pub log: Option<String>,
@@ -63,6 +82,7 @@ struct File {
     mongo_listen: Option<String>,
     pg_listen: Option<String>,
     http_listen: Option<String>,
+    http_allow_origin: Option<Vec<String>>,
     no_sync: Option<bool>,
     enable_test_commands: Option<bool>,
     source: Option<String>,
@@ -71,6 +91,10 @@ struct File {
     on_history_lost: Option<String>,
     group: Option<String>,
     group_lease: Option<u64>,
+    users: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
     log: Option<String>,
 }
 
@@ -81,9 +105,13 @@ pub struct Config {
     pub mongo: SocketAddr,
     pub pg: SocketAddr,
     pub http: SocketAddr,
+    /// Whose pages may follow topics.
+    pub http_allow_origin: Vec<String>,
     pub sync: bool,
     pub enable_test_commands: bool,
     pub source: Option<SourceOptions>,
+    pub users: Option<Arc<Users>>,
+    pub tls: Option<mongo_wire::Tls>,
     pub log: String,
 }
 
@@ -95,11 +123,16 @@ impl Config {
             let text = given.unwrap_or_else(|| default.to_owned());
             resolve(&text).ok_or_else(|| format!("--{option}: \"{text}\" is no address; give one as in {default}"))
         };
+        let users = args.users.or(file.users);
+        if users.is_some() && args.source.as_ref().or(file.source.as_ref()).is_some() {
+            return Err("--users: with --source, clients log in at the source; leave --users out".to_owned());
+        }
         Ok(Config {
             data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| "./headwater-data".into()),
             mongo: address("mongo-listen", args.mongo_listen.or(file.mongo_listen), "127.0.0.1:27017")?,
             pg: address("pg-listen", args.pg_listen.or(file.pg_listen), "127.0.0.1:5433")?,
             http: address("http-listen", args.http_listen.or(file.http_listen), "127.0.0.1:8027")?,
+            http_allow_origin: args.http_allow_origin.or(file.http_allow_origin).unwrap_or_default(),
             sync: !args.no_sync.or(file.no_sync).unwrap_or(false),
             enable_test_commands: args.enable_test_commands.or(file.enable_test_commands).unwrap_or(false),
             source: source(Given {
@@ -110,8 +143,31 @@ impl Config {
                 group: args.group.or(file.group),
                 group_lease: args.group_lease.or(file.group_lease),
             })?,
+            users: users
+                .map(|path| Users::read(&path).map(Arc::new).map_err(|e| format!("--users: {e}")))
+                .transpose()?,
+            tls: tls(
+                args.tls_cert.or(file.tls_cert),
+                args.tls_key.or(file.tls_key),
+                args.tls_client_ca.or(file.tls_client_ca),
+            )?,
             log: args.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
+    }
+}
+
+fn tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> Result<Option<mongo_wire::Tls>, String> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let tls = mongo_wire::Tls::from_files(&certificate, &key, client_ca.as_deref());
+            tls.map(Some).map_err(|e| format!("--tls-cert: {e}"))
+        }
+        (None, None) if client_ca.is_none() => Ok(None),
+        _ => Err("TLS needs both --tls-cert and --tls-key".to_owned()),
     }
 }
 
@@ -143,7 +199,9 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
         };
     };
     let mut options = SourceOptions::new(uri);
-    for name in given.capture.unwrap_or_default() {
+    let capture = given.capture.unwrap_or_default();
+    options.only_needed = capture == ["needed"];
+    for name in capture.iter().filter(|_| !options.only_needed) {
         options.watched.push(name.parse().map_err(|e| format!("--capture: {e}"))?);
     }
     for name in given.mirror.unwrap_or_default() {

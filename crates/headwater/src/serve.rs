@@ -60,6 +60,7 @@ impl Server {
             sync: if config.sync { engine::SyncMode::Durable } else { engine::SyncMode::Buffered },
             enable_test_commands: config.enable_test_commands,
             source: config.source.clone(),
+            users: config.users.clone(),
             ..engine::Options::new(&config.data_dir)
         };
         let engine = Headwater::open(options).map_err(|e| format!("cannot open {}: {e}", config.data_dir.display()))?;
@@ -67,10 +68,11 @@ impl Server {
         let until = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
+        let origins = dashboard::Origins::new(config.http_allow_origin.iter().cloned());
         let tasks = vec![
-            spawn(mongo_wire::serve(mongo, engine.clone(), until(stopped.clone()))),
+            spawn(mongo_wire::serve(mongo, engine.clone(), config.tls.clone(), until(stopped.clone()))),
             spawn(pg_wire::serve(pg, engine.clone(), until(stopped.clone()))),
-            spawn(dashboard::serve(http, engine.clone(), until(stopped))),
+            spawn(dashboard::serve(http, engine.clone(), origins, until(stopped))),
         ];
         Ok(Server { engine, mongo: mongo_address, pg: pg_address, http: http_address, stop, tasks })
     }

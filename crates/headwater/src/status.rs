@@ -26,9 +26,12 @@ pub struct StatusArgs {
 #[derive(Deserialize)]
 struct Report {
     version: String,
-    uptime_s: u64,
+    now_ms: i64,
+    uptime_ms: u64,
     collections: u64,
     events: u64,
+    rate: f64,
+    source: Option<Source>,
     streams: Vec<Stream>,
     views: Vec<View>,
     sinks: Vec<Sink>,
@@ -39,7 +42,25 @@ struct Stream {
     db: String,
     name: String,
     on: String,
+    paused: bool,
     events: u64,
+    rate: f64,
+    errors: u64,
+    lag_events: u64,
+    lag_ms: i64,
+    last_event_ms: i64,
+    retention_left_ms: Option<i64>,
+    last_error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    uri: String,
+    state: String,
+    events: u64,
+    lag_ms: i64,
+    window_ms: Option<i64>,
+    problem: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -47,9 +68,14 @@ struct View {
     db: String,
     name: String,
     rows: u64,
+    events: u64,
+    rate: f64,
     changes: u64,
     failures: u64,
+    last_event_ms: i64,
+    lag_events: u64,
     lag_ms: i64,
+    heartbeat_ms: i64,
     error: Option<String>,
 }
 
@@ -60,10 +86,14 @@ struct Sink {
     target: String,
     state: String,
     delivered: u64,
+    rate: f64,
     failures: u64,
     waiting: u64,
     parked_keys: u64,
+    last_event_ms: i64,
+    lag_events: u64,
     lag_ms: i64,
+    heartbeat_ms: i64,
     error: Option<String>,
 }
 
@@ -118,36 +148,110 @@ fn error(error: Option<&String>) -> Cell {
     text(error.map_or("", |error| error.lines().next().unwrap_or_default()))
 }
 
+/// How long ago, as of `now_ms`.
+fn ago(ms: i64, now_ms: i64) -> String {
+    if ms == 0 { "-".to_owned() } else { duration(now_ms.saturating_sub(ms).max(0)) }
+}
+
+fn duration(ms: i64) -> String {
+    match ms {
+        ..1000 => format!("{ms} ms"),
+        1000..120_000 => format!("{} s", ms / 1000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
+        _ => format!("{} d", ms / 86_400_000),
+    }
+}
+
+fn lag(events: u64, ms: i64) -> Cell {
+    number(if events == 0 && ms == 0 { "0".to_owned() } else { format!("{events} / {}", duration(ms)) })
+}
+
 fn shown(report: &Report) -> String {
+    let now_ms = report.now_ms;
     let mut out = format!(
-        "headwater {} up {} min, {} collections, {} changes\n",
+        "headwater {} up {}, {} collections, {} changes ({}/s)\n",
         report.version,
-        report.uptime_s / 60,
+        duration(i64::try_from(report.uptime_ms).unwrap_or(i64::MAX)),
         report.collections,
-        report.events
+        report.events,
+        report.rate
     );
+    if let Some(source) = &report.source {
+        let window = source.window_ms.map_or("-".to_owned(), duration);
+        let row = [text(&source.uri), text(&source.state), number(source.events), number(duration(source.lag_ms))];
+        let row = row.into_iter().chain([number(window), error(source.problem.as_ref())]).collect();
+        out += &table(&["SOURCE", "STATE", "EVENTS", "LAG", "HISTORY LEFT", "PROBLEM"], vec![row]);
+    }
     if !report.streams.is_empty() {
-        let row = |s: &Stream| vec![text(format!("{}.{}", s.db, s.name)), text(&s.on), number(s.events)];
-        out += &table(&["STREAM", "ON", "EVENTS"], report.streams.iter().map(row).collect());
+        let row = |s: &Stream| {
+            vec![
+                text(format!("{}.{}", s.db, s.name)),
+                text(&s.on),
+                text(if s.paused { "paused" } else { "running" }),
+                number(s.events),
+                number(s.rate),
+                number(s.errors),
+                lag(s.lag_events, s.lag_ms),
+                number(ago(s.last_event_ms, now_ms)),
+                number(s.retention_left_ms.map_or("-".to_owned(), duration)),
+                error(s.last_error.as_ref()),
+            ]
+        };
+        let header =
+            ["STREAM", "ON", "STATE", "EVENTS", "PER S", "ERRORS", "LAG", "LAST EVENT", "RETENTION LEFT", "LAST ERROR"];
+        out += &table(&header, report.streams.iter().map(row).collect());
     }
     if !report.views.is_empty() {
         let row = |v: &View| {
-            let name = text(format!("{}.{}", v.db, v.name));
-            let numbers = [v.rows, v.changes, v.failures].map(number);
-            let lag = number(format!("{} ms", v.lag_ms));
-            [name].into_iter().chain(numbers).chain([lag, error(v.error.as_ref())]).collect()
+            vec![
+                text(format!("{}.{}", v.db, v.name)),
+                number(v.rows),
+                number(v.events),
+                number(v.rate),
+                number(v.changes),
+                number(v.failures),
+                lag(v.lag_events, v.lag_ms),
+                number(ago(v.last_event_ms, now_ms)),
+                number(ago(v.heartbeat_ms, now_ms)),
+                error(v.error.as_ref()),
+            ]
         };
-        let header = ["VIEW", "ROWS", "CHANGES", "FAILURES", "LAG", "ERROR"];
+        let header =
+            ["VIEW", "ROWS", "EVENTS", "PER S", "CHANGES", "FAILURES", "LAG", "LAST EVENT", "HEARTBEAT", "ERROR"];
         out += &table(&header, report.views.iter().map(row).collect());
     }
     if !report.sinks.is_empty() {
         let row = |s: &Sink| {
-            let names = [text(format!("{}.{}", s.db, s.name)), text(&s.target), text(&s.state)];
-            let numbers = [s.delivered, s.failures, s.waiting, s.parked_keys].map(number);
-            let lag = number(format!("{} ms", s.lag_ms));
-            names.into_iter().chain(numbers).chain([lag, error(s.error.as_ref())]).collect()
+            vec![
+                text(format!("{}.{}", s.db, s.name)),
+                text(&s.target),
+                text(&s.state),
+                number(s.delivered),
+                number(s.rate),
+                number(s.failures),
+                number(s.waiting),
+                number(s.parked_keys),
+                lag(s.lag_events, s.lag_ms),
+                number(ago(s.last_event_ms, now_ms)),
+                number(ago(s.heartbeat_ms, now_ms)),
+                error(s.error.as_ref()),
+            ]
         };
-        let header = ["SINK", "INTO", "STATE", "DELIVERED", "FAILURES", "WAITING", "PARKED", "LAG", "LAST ERROR"];
+        let header = [
+            "SINK",
+            "INTO",
+            "STATE",
+            "DELIVERED",
+            "PER S",
+            "FAILURES",
+            "WAITING",
+            "PARKED",
+            "LAG",
+            "LAST EVENT",
+            "HEARTBEAT",
+            "LAST ERROR",
+        ];
         out += &table(&header, report.sinks.iter().map(row).collect());
     }
     out

@@ -12,6 +12,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    mongo_wire::serve(listener, engine, stop).await?;
+    mongo_wire::serve(listener, engine, None, stop).await?;
     Ok(())
 }

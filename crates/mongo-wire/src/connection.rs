@@ -8,15 +8,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
 use crate::codec::{self, DecodeError, HEADER_LEN, Header, Incoming, ReplyFrame};
 use crate::command::{self, Context, Outcome};
 use crate::front::{self, Route};
+use crate::login::Login;
 use crate::server::Shared;
+use crate::socket::{self, Reader, Writer};
 
 /// First read of a message; most commands fit.
 const READ_CHUNK: usize = 8 * 1024;
@@ -41,12 +41,20 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// From the handshake's metadata.
     pub app_name: OnceLock<String>,
+    pub login: Login,
 }
 
 /// Serves one client until it leaves or the server stops.
 pub async fn run(shared: Arc<Shared>, socket: TcpStream, ends: Endpoints) {
-    let (reader, writer) = socket.into_split();
-    let peer = Arc::new(Peer { id: ends.id, local: ends.local, remote: ends.remote, app_name: OnceLock::new() });
+    let opened = socket::open(socket, shared.tls.as_ref(), ends.remote).await;
+    let Some((reader, writer)) = opened else { return };
+    let peer = Arc::new(Peer {
+        id: ends.id,
+        local: ends.local,
+        remote: ends.remote,
+        app_name: OnceLock::new(),
+        login: Login::default(),
+    });
     let (gone, watch_gone) = watch::channel(false);
     let context = Context { server: shared, peer, gone: watch_gone };
     let mut connection =
@@ -65,8 +73,8 @@ pub async fn run(shared: Arc<Shared>, socket: TcpStream, ends: Endpoints) {
 }
 
 struct Connection {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    reader: Reader,
+    writer: Writer,
     buffer: BytesMut,
     gone: watch::Sender<bool>,
     /// Becomes the next reply's request id.
@@ -88,7 +96,7 @@ impl Connection {
                 let missing = needed - self.buffer.len();
                 // The announced length is a claim: memory follows what really arrives.
                 self.buffer.reserve(missing.clamp(READ_CHUNK, READ_CHUNK_MAX));
-                match self.reader.read_buf(&mut self.buffer).await {
+                match self.reader.read(&mut self.buffer).await {
                     Ok(0) | Err(_) => return None,
                     Ok(_) => {}
                 }
@@ -218,12 +226,6 @@ impl Connection {
                 self.write(reply).await
             }
             Ok(Some(reply)) => self.write(reply.to_vec()).await,
-            Err(error) if error.code() == 115 => {
-                let body = command::refuse(context, &error);
-                let frame =
-                    ReplyFrame { request_id: self.next_id(), response_to: header.request_id, ..ReplyFrame::default() };
-                self.write(codec::encode_msg(frame, &body)).await
-            }
             Err(error) => {
                 tracing::debug!(%error, "a client's command could not be passed on");
                 Err(HangUp)
@@ -234,16 +236,15 @@ impl Connection {
     /// Runs a command while watching for the client's leaving.
     async fn watched<T>(&mut self, running: impl Future<Output = T>) -> T {
         tokio::pin!(running);
-        let mut byte = [0; 1];
         let mut watching = self.buffer.is_empty() && !*self.gone.borrow();
         loop {
             tokio::select! {
                 biased;
                 output = &mut running => return output,
-                peeked = self.reader.peek(&mut byte), if watching => {
+                left = self.reader.leaves(&mut self.buffer), if watching => {
                     // More bytes are a client that does not wait for replies; it has not left.
                     watching = false;
-                    if !matches!(peeked, Ok(1..)) {
+                    if left {
                         self.gone.send_replace(true);
                     }
                 }
@@ -257,7 +258,7 @@ impl Connection {
     }
 
     async fn write(&mut self, message: Vec<u8>) -> Result<(), HangUp> {
-        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write_all(&message)).await {
+        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write(&message)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(HangUp),
         }

@@ -13,10 +13,12 @@
 //! there and closing it at once.
 //!
 //! # Not here
-//! The deployment's TLS with client certificates: those cannot be passed on (`docs/operations.md`).
+//! Clients' certificates: a login with one (X.509) is a proof to the other end of a connection, and cannot be
+//! passed on (`docs/operations.md`).
 
 mod link;
 mod rewrite;
+mod tls;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use document::{Doc, DocBuf, Raw, RawDoc, Value};
 use engine::{Error, Result};
 
 pub use link::Link;
+pub use tls::Connector;
 
 use crate::codec::{self, Command, Incoming, ReplyFrame};
 use crate::command::Context;
@@ -78,7 +81,7 @@ async fn watch(ctx: &Context, link: &mut Link, command: Command) -> Result<Route
     let body = command.body.as_doc();
     let (Some(source), Some(stage)) = (ctx.server.engine.source(), stage(body)) else { return Ok(Route::There) };
     let (db, collection) = scope(body, stage);
-    if !source.covers(db, collection) {
+    if !source.serves_clients() || !source.covers(db, collection) {
         return Ok(Route::There);
     }
     let start = ["resumeAfter", "startAfter", "startAtOperationTime"].into_iter().find(|name| stage.contains(name));

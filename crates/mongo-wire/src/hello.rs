@@ -13,10 +13,6 @@ use engine::{Error, Result};
 use crate::command::Context;
 use crate::reply::Reply;
 
-/// What `buildInfo` says. Drivers and tools branch on it.
-pub const VERSION: &str = "8.0.4";
-/// Server 8.0 in drivers' counting.
-pub const MAX_WIRE_VERSION: i32 = 25;
 pub const SET_NAME: &str = "rs0";
 const SESSION_TIMEOUT_MINUTES: i32 = 30;
 /// Longest wait that an awaiting client may ask for.
@@ -78,12 +74,13 @@ pub async fn run(ctx: &Context, body: document::RawDoc<'_>, legacy: bool) -> Res
     reply.push("logicalSessionTimeoutMinutes", SESSION_TIMEOUT_MINUTES);
     reply.push("connectionId", ctx.peer.id as i32);
     reply.push("minWireVersion", told("minWireVersion").unwrap_or(Value::Int32(0)));
-    reply.push("maxWireVersion", told("maxWireVersion").unwrap_or(Value::Int32(MAX_WIRE_VERSION)));
+    reply.push("maxWireVersion", told("maxWireVersion").unwrap_or(Value::Int32(ctx.server.version.get().wire)));
     reply.push("readOnly", false);
     // What is passed on to a source is passed as it came, so it may not come compressed.
     if identity.is_none() && offers_zlib(body) {
         reply.push("compression", vec![Value::from("zlib")]);
     }
+    crate::login::hello(ctx, body, &mut reply);
     Ok(reply.into())
 }
 

@@ -12,7 +12,7 @@
 //! - A damaged or hostile message ends its own command or connection and nothing else.
 //! - Every reply carries the cluster's time; every error a code, its name and its labels.
 //!
-//! Read next: `codec.rs`, `connection.rs`, `command/mod.rs`, `cursors.rs`, `front.rs`.
+//! Read next: `codec.rs`, `connection.rs`, `command/mod.rs`, `cursors.rs`, `front.rs`, `login.rs`.
 
 pub mod codec;
 mod command;
@@ -22,7 +22,11 @@ pub mod error_codes;
 mod failpoint;
 mod front;
 mod hello;
+mod login;
 mod reply;
 mod server;
+mod socket;
+mod version;
 
 pub use server::{MAX_CONNECTIONS, serve};
+pub use socket::Tls;

@@ -15,7 +15,10 @@ use tokio::sync::watch;
 use crate::connection;
 use crate::cursors::CursorRegistry;
 use crate::failpoint::FailPoints;
+use crate::front::Connector;
 use crate::hello::Topology;
+use crate::socket::Tls;
+use crate::version::Reported;
 
 /// More connections than this are closed at once; each may hold a message and a reply.
 pub const MAX_CONNECTIONS: usize = 20_000;
@@ -30,8 +33,12 @@ pub struct Shared {
     pub cursors: CursorRegistry,
     pub fail_points: FailPoints,
     pub topology: Topology,
+    pub version: Reported,
     pub counters: Counters,
     pub started_ms: i64,
+    /// Connections are encrypted.
+    pub tls: Option<Tls>,
+    pub front_tls: Connector,
     /// True once the server is going down.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -54,6 +61,7 @@ pub struct Counters {
 pub async fn serve(
     listener: TcpListener,
     engine: Headwater,
+    tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let (stop, stopped) = watch::channel(false);
@@ -65,8 +73,11 @@ pub async fn serve(
             process_id: base::id::new_object_id(now_ms),
             election_id: base::id::new_object_id(now_ms),
         },
+        version: Reported::default(),
         counters: Counters::default(),
         started_ms: now_ms,
+        tls,
+        front_tls: Connector::default(),
         shutdown: stopped,
         engine,
     });

@@ -22,7 +22,7 @@ async fn serve() -> Server {
     let engine = engine::Headwater::open(options).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(mongo_wire::serve(listener, engine.clone(), std::future::pending()));
+    tokio::spawn(mongo_wire::serve(listener, engine.clone(), None, std::future::pending()));
     Server { address, engine, _dir: dir }
 }
 

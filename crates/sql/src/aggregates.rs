@@ -32,6 +32,26 @@ pub fn is_ordered_set(function: AggregateFunction) -> bool {
     matches!(function, PercentileCont | PercentileDisc | Mode)
 }
 
+/// Is it over pairs (Y, X) of doubles, those with a NULL left out?
+pub fn is_regression(function: AggregateFunction) -> bool {
+    use AggregateFunction::*;
+    matches!(
+        function,
+        CovarPop
+            | CovarSamp
+            | Corr
+            | RegrCount
+            | RegrAvgX
+            | RegrAvgY
+            | RegrSxx
+            | RegrSyy
+            | RegrSxy
+            | RegrSlope
+            | RegrIntercept
+            | RegrR2
+    )
+}
+
 /// The aggregate of a name; `count` is the one with an argument.
 pub fn by_name(name: &str) -> Option<AggregateFunction> {
     use AggregateFunction::*;
@@ -56,9 +76,19 @@ pub fn by_name(name: &str) -> Option<AggregateFunction> {
         "mode" => Mode,
         "bit_and" => BitAnd,
         "bit_or" => BitOr,
+        "bit_xor" => BitXor,
         "covar_pop" => CovarPop,
         "covar_samp" => CovarSamp,
         "corr" => Corr,
+        "regr_count" => RegrCount,
+        "regr_avgx" => RegrAvgX,
+        "regr_avgy" => RegrAvgY,
+        "regr_sxx" => RegrSxx,
+        "regr_syy" => RegrSyy,
+        "regr_sxy" => RegrSxy,
+        "regr_slope" => RegrSlope,
+        "regr_intercept" => RegrIntercept,
+        "regr_r2" => RegrR2,
         "any_value" => AnyValue,
         _ => return None,
     })
@@ -96,7 +126,7 @@ fn signature(function: AggregateFunction, args: &[Type]) -> Option<(Vec<Type>, T
         (Min | Max, [ty]) => extreme(ty),
         (AnyValue, [ty]) => same(&known(ty)),
         (BoolAnd | BoolOr, [Type::Bool | Type::Unknown]) => same(&Type::Bool),
-        (BitAnd | BitOr, [ty]) if ty.is_integer() => same(ty),
+        (BitAnd | BitOr | BitXor, [ty]) if ty.is_integer() => same(ty),
         (StringAgg, [Type::Bytea, Type::Bytea | Type::Unknown]) => None,
         (StringAgg, [a, b]) if implicit(a, &Type::Text) && implicit(b, &Type::Text) => {
             Some((vec![Type::Text, Type::Text], Type::Text))
@@ -116,8 +146,9 @@ fn signature(function: AggregateFunction, args: &[Type]) -> Option<(Vec<Type>, T
             }
             _ => None,
         },
-        (CovarPop | CovarSamp | Corr, [a, b]) if implicit(a, &Type::Float8) && implicit(b, &Type::Float8) => {
-            Some((vec![Type::Float8, Type::Float8], Type::Float8))
+        (function, [a, b]) if is_regression(function) && implicit(a, &Type::Float8) && implicit(b, &Type::Float8) => {
+            let result = if function == RegrCount { Type::Int8 } else { Type::Float8 };
+            Some((vec![Type::Float8, Type::Float8], result))
         }
         (Mode, [ty]) => same(&known(ty)),
         (PercentileDisc | PercentileCont, [fraction, ty]) => percentile(function, fraction, ty),

@@ -248,6 +248,8 @@ pub fn source_name(source: &Source) -> String {
         }
         Source::Collection { db, name } => format!("collection {db}.{name}"),
         Source::View { db, name } => format!("view {db}.{name}"),
+        Source::Recursive(_) => "recursive query".into(),
+        Source::Working(_) => "rows found last".into(),
         Source::System { schema, name } if schema.is_empty() => format!("system table {name}"),
         Source::System { schema, name } => format!("system table {schema}.{name}"),
     }

@@ -34,6 +34,55 @@ pub enum Source {
     View { db: String, name: String },
     /// A system table, also `pg_catalog.*` and `information_schema.*`: read when the query runs.
     System { schema: String, name: String },
+    /// A recursive query's rows; only where a query runs once.
+    Recursive(Recursion),
+    /// Inside a recursive query, the rows that its last step has found.
+    Working(usize),
+}
+
+/// `WITH RECURSIVE`: the base's rows, and those of the step over what was found last, until it finds
+/// nothing more. The step reads `Source::Working(id)`.
+#[derive(Clone, Debug)]
+pub struct Recursion {
+    /// One per statement and recursion.
+    pub id: usize,
+    pub base: Arc<Plan>,
+    pub step: Arc<Plan>,
+    /// UNION ALL: rows may come again.
+    pub all: bool,
+}
+
+impl Recursion {
+    /// Two of one number are the same; what else makes sources comparable must agree with that.
+    fn rank(&self) -> (usize, *const Plan) {
+        (self.id, Arc::as_ptr(&self.step))
+    }
+}
+
+impl PartialEq for Recursion {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Recursion {}
+
+impl std::hash::Hash for Recursion {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.rank().hash(state);
+    }
+}
+
+impl PartialOrd for Recursion {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Recursion {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
 }
 
 /// A column that a scan delivers.
@@ -100,11 +149,29 @@ pub enum AggregateFunction {
     Mode,
     BitAnd,
     BitOr,
+    BitXor,
     CovarPop,
     CovarSamp,
     Corr,
+    RegrCount,
+    RegrAvgX,
+    RegrAvgY,
+    RegrSxx,
+    RegrSyy,
+    RegrSxy,
+    RegrSlope,
+    RegrIntercept,
+    RegrR2,
     /// An arbitrary value of the group (functionally dependent columns).
     AnyValue,
+}
+
+impl AggregateFunction {
+    /// Does the result hold all values, in an order?
+    pub fn is_list(self) -> bool {
+        use AggregateFunction::*;
+        matches!(self, ArrayAgg | JsonAgg | StringAgg | JsonObjectAgg)
+    }
 }
 
 /// One aggregate of an `Aggregate` node.
@@ -156,6 +223,28 @@ pub struct Frame {
     pub unit: FrameUnit,
     pub start: FrameBound,
     pub end: FrameBound,
+    pub exclude: Exclude,
+}
+
+impl Frame {
+    /// Up to the current row and its peers.
+    pub const DEFAULT: Frame = Frame {
+        unit: FrameUnit::Range,
+        start: FrameBound::UnboundedPreceding,
+        end: FrameBound::CurrentRow,
+        exclude: Exclude::NoOthers,
+    };
+}
+
+/// Rows of a frame that are left out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exclude {
+    NoOthers,
+    CurrentRow,
+    /// The current row and its peers.
+    Group,
+    /// Its peers.
+    Ties,
 }
 
 /// One window function of a `Window` node.
@@ -371,6 +460,10 @@ impl Plan {
                 && !into.contains(source)
             {
                 into.push(source.clone());
+                if let Source::Recursive(recursion) = source {
+                    collect(&recursion.base, into);
+                    collect(&recursion.step, into);
+                }
             }
             plan.inputs().iter().for_each(|input| collect(input, into));
         }

@@ -31,18 +31,24 @@ pub struct Past<'a> {
 
 /// Feeds everything up to `past.position` into a fresh view.
 pub fn build(view: &mut RunningView, past: &Past<'_>) -> Result<(), SqlError> {
+    // One input at a time, in pieces: what a part of the rows gives was never so.
+    view.flow.hold(true);
     for feed in 0..view.feeds.len() {
         let source = view.feeds[feed].source.clone();
         match source {
             Source::Stream { db, name, .. } => build_stream(view, feed, &db, &name, past)?,
             Source::Collection { db, name } => build_collection(view, feed, &db, &name, past)?,
             Source::View { db, name } => build_view(view, feed, &db, &name, past)?,
+            Source::Recursive(_) | Source::Working(_) => {
+                return Err(SqlError::unsupported("WITH RECURSIVE in a maintained query"));
+            }
             Source::System { schema, name } => {
                 return Err(SqlError::unsupported(format!("a maintained query over {schema}.{name}"))
                     .with_hint("system tables are read when a query runs; use a plain SELECT"));
             }
         }
     }
+    view.flow.hold(false);
     // The first tick of queries without input rows (a global count), and the present time.
     tick(view, None, past.now_us)?;
     view.position = past.position;

@@ -93,8 +93,13 @@ fn inner(event: &Event<'_>, field: &str) -> Datum {
 }
 
 impl StreamDefinition {
-    /// Is the entry an event of this stream? The scope and operation first, the filter last.
+    /// Is the entry an event of this stream? A filter that fails on it leaves it out.
     pub fn takes(&self, entry: &LogEntry, ctx: &mut StepContext<'_>) -> Result<bool, SqlError> {
+        Ok(self.judge(entry, ctx.now_us).unwrap_or(false))
+    }
+
+    /// The same, with the reason if the filter fails. The scope and operation come first, the filter last.
+    pub fn judge(&self, entry: &LogEntry, now_us: i64) -> Result<bool, SqlError> {
         let time = entry.position.time;
         if time <= self.start
             || self.paused_at.is_some_and(|at| time > at)
@@ -109,7 +114,8 @@ impl StreamDefinition {
                 let row: Row = (0..sql::catalog::stream_columns().len())
                     .map(|column| if reads(filter, column) { stream_column(entry, self, column) } else { Datum::Null })
                     .collect();
-                Ok(matches!(filter.eval(&row, &sql::EvalContext::at(ctx.now_us)), Ok(Datum::Bool(true))))
+                let found = filter.eval(&row, &sql::EvalContext::at(now_us))?;
+                Ok(matches!(found, Datum::Bool(true)))
             }
         }
     }

@@ -6,6 +6,8 @@ use base::ClusterTime;
 use changes::token::ResumeToken;
 use dataflow::{Dataflow, Delta, Input, Mode, StepContext};
 use document::DocBuf;
+use rustc_hash::FxHashSet;
+use sql::plan::Recursion;
 use sql::{Datum, EvalContext, Field, Plan, Relation, Row, Source, SqlError};
 use store::{Direction, Namespace, Reader as _};
 
@@ -14,6 +16,9 @@ use crate::events::{collection_delta, stream_row};
 use crate::runtime::{ViewRows, Views, store_error};
 use crate::scan::{ScanColumns, collection_row};
 use crate::source_filter::{SourceFilters, access_plan, source_filters};
+
+/// Rows that a recursive query may find.
+const MAX_RECURSIVE_ROWS: usize = 1_000_000;
 
 /// Input rows per step while reading.
 const CHUNK_ROWS: usize = 8192;
@@ -68,6 +73,7 @@ pub async fn query(
             read: &read,
             snapshot: None,
             filters: SourceFilters::default(),
+            working: Vec::new(),
             as_of: false,
         };
         reader.run(&plan, &ctx)
@@ -92,8 +98,16 @@ pub async fn query_as_of(
     let run = move || {
         let read = ViewRows { time, views: vec![] };
         let filters = SourceFilters::default();
-        let mut reader =
-            Reader { views: &views, system: &NoTables, db: &db, read: &read, snapshot: None, filters, as_of: true };
+        let mut reader = Reader {
+            views: &views,
+            system: &NoTables,
+            db: &db,
+            read: &read,
+            snapshot: None,
+            filters,
+            working: Vec::new(),
+            as_of: true,
+        };
         reader.run(&plan, &ctx)
     };
     tokio::task::spawn_blocking(run).await.map_err(|e| SqlError::internal(format!("the query failed: {e}")))?
@@ -144,6 +158,8 @@ struct Reader<'a> {
     snapshot: Option<store::Snapshot>,
     /// What the query asks of the documents of its collections.
     filters: SourceFilters,
+    /// What the recursive queries under way have found last, by their numbers.
+    working: Vec<(usize, Vec<Row>)>,
     /// `read.time` is a moment of the past: collections and views are brought back to it.
     as_of: bool,
 }
@@ -168,7 +184,7 @@ impl Reader<'_> {
             };
             self.read_input(input, ctx, &mut feed)?;
         }
-        out.extend(flow.step(vec![Vec::new(); inputs.len()], &mut step)?);
+        out.extend(flow.finish(vec![Vec::new(); inputs.len()], &mut step)?);
         if !flow.is_append_only() {
             dataflow::consolidate(&mut out);
         }
@@ -202,10 +218,47 @@ impl Reader<'_> {
                 let view = view.ok_or_else(|| missing("materialized view", name))?;
                 feed(view.rows.iter().map(|(row, n)| (columns.row(|c| row[c].clone()), *n)).collect())
             }
+            Source::Recursive(recursion) => {
+                let rows = self.fixed_point(recursion, ctx)?;
+                feed(rows.iter().map(|row| (columns.row(|c| row[c].clone()), 1)).collect())
+            }
+            Source::Working(id) => {
+                let found = self.working.iter().rev().find(|(of, _)| of == id);
+                let (_, rows) = found.ok_or_else(|| SqlError::internal("a recursive step outside its query"))?;
+                feed(rows.iter().map(|row| (columns.row(|c| row[c].clone()), 1)).collect())
+            }
             Source::System { schema, name } => {
                 let rows = self.system.rows(self.db, schema, name)?;
                 feed(rows.iter().map(|row| (columns.row(|c| row[c].clone()), 1)).collect())
             }
+        }
+    }
+
+    /// A recursive query's rows: its base's, and its step's over what was found last, until nothing is.
+    fn fixed_point(&mut self, recursion: &Recursion, ctx: &QueryContext) -> Result<Vec<Row>, SqlError> {
+        let filters = std::mem::take(&mut self.filters);
+        let mut seen: FxHashSet<Row> = FxHashSet::default();
+        let mut all: Vec<Row> = Vec::new();
+        let mut found = self.run(&recursion.base, ctx)?.rows;
+        loop {
+            if !recursion.all {
+                found.retain(|row| seen.insert(row.iter().map(Datum::sql_key).collect()));
+            }
+            if found.is_empty() {
+                self.filters = filters;
+                return Ok(all);
+            }
+            if all.len() + found.len() > MAX_RECURSIVE_ROWS {
+                let message = format!("a recursive query found more than {MAX_RECURSIVE_ROWS} rows");
+                return Err(
+                    SqlError::new("53400", message).with_hint("Give its recursive term a condition that ends it.")
+                );
+            }
+            all.extend(found.iter().cloned());
+            self.working.push((recursion.id, found));
+            let next = self.run(&recursion.step, ctx);
+            self.working.pop();
+            found = next?.rows;
         }
     }
 

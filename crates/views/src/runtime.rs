@@ -447,6 +447,7 @@ impl Runtime {
         let definitions = self.definitions.load_full();
         let now_us = entries.last().map_or_else(|| self.clock.now_us(), |e| e.wall_ms.saturating_mul(1000));
         let wall_ms = entries.last().map_or_else(|| self.clock.now_ms(), |e| e.wall_ms);
+        let arrived_ms = self.clock.now_ms();
         let mut decoded = Decoded::default();
         self.position = self.position.max(up_to);
         for i in 0..self.views.len() {
@@ -457,6 +458,7 @@ impl Runtime {
                 continue;
             }
             let fresh = &entries[entries.partition_point(|e| e.position.time <= view.position)..];
+            let counted = view.counters.events;
             let result = if view.stale {
                 Ok(())
             } else if fresh.len() == entries.len() {
@@ -475,6 +477,7 @@ impl Runtime {
             }
             let view = &mut self.views[i];
             self.dirty |= !view.output.is_empty() || !entries.is_empty();
+            view.counters.rate.add(view.counters.events.saturating_sub(counted), arrived_ms);
             view.counters.last_event_ms = if view.output.is_empty() { view.counters.last_event_ms } else { wall_ms };
             view.publish(wall_ms);
         }
@@ -737,7 +740,7 @@ fn decode(
                 }
             }
         }
-        Source::View { .. } | Source::System { .. } => {}
+        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => {}
     }
     Ok(Ok(rows))
 }

@@ -29,6 +29,8 @@ pub struct ViewCounters {
     pub failures: u64,
     pub last_failure: Option<String>,
     pub last_event_ms: i64,
+    /// Of `events`.
+    pub rate: base::Rate,
 }
 
 /// A view (or an anonymous subscribed query) that follows the log.

@@ -7,6 +7,7 @@ use document::{Context, matcher::Matcher};
 use store::{MemoryKv, Store, StoreOptions};
 
 use super::*;
+use crate::mirror::MirrorRecord;
 
 fn doc(json: &str) -> DocBuf {
     parse_extended_json(json).unwrap_or_else(|error| panic!("{json}: {error}")).to_buf()
@@ -34,13 +35,27 @@ fn check(state: MirrorState, as_events: bool, here: &[&str], chunk: &[&str], exp
         Ok(())
     });
     prepared.wait().expect("the mirror is prepared");
-    let documents = chunk.iter().map(|json| doc(json)).collect();
-    let chunk = Chunk { namespace: orders(), time: ClusterTime(1), after: None, documents };
+    let chunk = chunk_of(chunk);
     store.write(move |txn| apply_chunk(txn, chunk)).wait().expect("the chunk is applied");
     let said: Vec<String> =
         store.log(None, ClusterTime::MAX).map(|entry| shown(&entry.expect("readable").operation)).collect();
     assert_eq!(said, expected);
     store
+}
+
+/// A chunk from the beginning to its last document.
+fn chunk_of(documents: &[&str]) -> Chunk {
+    let documents: Vec<DocBuf> = documents.iter().map(|json| doc(json)).collect();
+    let end = documents.last().and_then(|last| last.get("_id"));
+    Chunk {
+        namespace: orders(),
+        time: ClusterTime(1),
+        since: ClusterTime(1),
+        after: None,
+        end: end.map(|id| Doc::new().with("_id", id.to_value()).to_buf()),
+        read: documents.len() as u64,
+        documents,
+    }
 }
 
 fn shown(operation: &Operation) -> String {
@@ -100,6 +115,37 @@ fn an_empty_chunk_ends_the_load_and_what_is_beyond_is_gone() {
 fn a_chunk_for_a_load_that_began_anew_is_left_out() {
     let store = check(MirrorState::Live, true, HERE, THERE, &[]);
     assert_eq!(content(&store).len(), HERE.len());
+}
+
+#[test]
+fn events_bring_a_chunk_to_the_present_and_nothing_beyond_its_range_into_it() {
+    let key = |id: i32| Doc::new().with("_id", id).to_buf();
+    let insert = |id: i32, json: &str| Operation::Insert { key: key(id), document: doc(json) };
+    let delete = |id: i32| Operation::Delete { key: key(id), before: None };
+    let update = |id: i32, set: &str| Operation::Update {
+        key: key(id),
+        description: doc(&format!(r#"{{"updatedFields": {set}, "removedFields": ["old"], "truncatedArrays": []}}"#)),
+        document: None,
+        before: None,
+    };
+    let mut chunk = chunk_of(&[r#"{"_id": 0, "a": 7}"#, r#"{"_id": 2, "old": true}"#, r#"{"_id": 4}"#]);
+    // What the documents show already happens to them once more, and ends the same.
+    for operation in [
+        update(0, r#"{"a": 6}"#),
+        update(0, r#"{"a": 7}"#),
+        insert(1, r#"{"_id": 1}"#),
+        update(2, r#"{"b": 1}"#),
+        delete(4),
+        insert(5, r#"{"_id": 5}"#),
+        update(3, r#"{"b": 1}"#),
+        delete(3),
+    ] {
+        chunk.replay(&operation);
+    }
+    let shown: Vec<String> =
+        chunk.documents.iter().map(|document| to_plain_string(Raw::Document(document.as_doc()))).collect();
+    assert_eq!(shown, [r#"{"_id": 0, "a": 7}"#, r#"{"_id": 1}"#, r#"{"_id": 2, "b": 1}"#]);
+    assert_eq!(chunk.end(), Some(&key(4)), "also when its last document is gone");
 }
 
 #[test]

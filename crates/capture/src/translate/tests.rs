@@ -39,7 +39,7 @@ fn entry(translated: Translated) -> Captured {
 }
 
 fn translate(event: &Doc) -> Result<Translated, String> {
-    Translator::new(true).translate(event.to_buf().bytes())
+    Translator::new(true).translate(event.to_buf().bytes().clone())
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn parts_of_an_event_become_the_event_again() {
     let first = part(1, &["operationType", "clusterTime", "ns", "documentKey"]);
     let second = part(2, &["fullDocument"]);
     let mut translator = Translator::new(true);
-    assert!(matches!(translator.translate(first.bytes()), Ok(Translated::Part)));
-    let joined = entry(translator.translate(second.bytes()).expect("the rest"));
+    assert!(matches!(translator.translate(first.bytes().clone()), Ok(Translated::Part)));
+    let joined = entry(translator.translate(second.bytes().clone()).expect("the rest"));
     let expected = entry(translate(&insert(token(77))).expect("an insert"));
     assert_eq!(joined.entry, expected.entry);
     assert_eq!(joined.token, expected.token);
     // A cursor goes on after the last part.
     assert_eq!(joined.resume, own.with_fragment(1).to_document());
-    assert!(translator.translate(second.bytes()).is_err(), "a second part without its first");
+    assert!(translator.translate(second.bytes().clone()).is_err(), "a second part without its first");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn descriptions_of_older_servers_get_the_parts_they_lack() {
     let mut update = insert(token(77)).with("updateDescription", Doc::new().with("updatedFields", key()));
     update.set("operationType", "update");
     update.remove("fullDocument");
-    let captured = entry(Translator::new(false).translate(update.to_buf().bytes()).expect("an update"));
+    let captured = entry(Translator::new(false).translate(update.to_buf().bytes().clone()).expect("an update"));
     let Operation::Update { description, document: None, before: None, .. } = captured.entry.operation else {
         panic!("no update without images: {captured:?}")
     };
@@ -118,6 +118,6 @@ fn damaged_bytes_never_panic() {
             bytes[at] = random.next_u64() as u8;
         }
         bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
-        let _ = translator.translate(&bytes);
+        let _ = translator.translate(bytes.into());
     }
 }

@@ -19,6 +19,9 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+const span = ms => ms === null ? "–" : ms < 120000 ? `${(ms / 1000).toFixed(ms < 10000 ? 1 : 0)} s`
+  : ms < 7200000 ? `${Math.floor(ms / 60000)} min` : ms < 172800000 ? `${Math.floor(ms / 3600000)} h` : `${Math.floor(ms / 86400000)} d`;
+const lag = item => item.lag_events || item.lag_ms ? `${show(item.lag_events)} / ${span(item.lag_ms)}` : "0";
 const clock = ms => ms ? new Date(ms).toLocaleTimeString() : "–";
 const show = value => value === null || value === undefined ? "–"
   : typeof value === "object" ? JSON.stringify(value)
@@ -28,10 +31,10 @@ const show = value => value === null || value === undefined ? "–"
 function facts(status) {
   const entries = [
     ["version", status.version],
-    ["up", `${Math.floor(status.uptime_s / 60)} min`],
+    ["up", `${Math.floor(status.uptime_ms / 60000)} min`],
     ["collections", status.collections],
     ["events", status.events.toLocaleString()],
-    ["view lag", `${status.lag_ms} ms`],
+    ["view lag", span(status.lag_ms)],
   ];
   by("facts").replaceChildren(...entries.map(([name, value]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, value))));
@@ -44,8 +47,25 @@ function streams(list) {
     element("td", { class: "mono" }, stream.filter ?? "–"),
     element("td", { class: "number" }, show(stream.events)),
     element("td", { class: "number" }, show(stream.rate)),
-    element("td", {}, clock(stream.last_event_ms))));
+    element("td", stream.errors ? { class: "number error", title: stream.last_error ?? "" } : { class: "number" }, show(stream.errors)),
+    element("td", { class: "number" }, lag(stream)),
+    element("td", {}, clock(stream.last_event_ms)),
+    element("td", { class: "number" }, span(stream.retention_left_ms))));
   by("streams").tBodies[0].replaceChildren(...rows);
+}
+
+function source(info) {
+  by("deployment").hidden = !info;
+  if (!info) return;
+  const mirrors = info.mirrors.map(mirror => `${mirror.db}.${mirror.collection}: ${mirror.state}`
+    + (mirror.state === "live" ? "" : ` (${show(mirror.loaded)} of about ${show(mirror.estimated)})`));
+  const entries = [
+    ["deployment", info.uri], ["state", info.state], ["version", info.version], ["captured", show(info.events)],
+    ["lag", span(info.lag_ms)], ["history left", span(info.window_ms)], ["mirrors", mirrors.join(", ") || "–"],
+    ["problem", info.problem ?? "–"],
+  ];
+  by("deployment-facts").replaceChildren(...entries.map(([name, value]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
 
 function sinks(list) {
@@ -53,14 +73,16 @@ function sinks(list) {
   const rows = list.map(sink => element("tr", {},
     element("td", {}, `${sink.db}.${sink.name}`),
     element("td", {}, sink.source),
-    element("td", { class: "mono" }, sink.target),
+    element("td", { class: "mono long", title: sink.target }, sink.target),
     element("td", sink.state === "failed" ? { class: "error" } : {}, sink.state, sink.circuit_open ? " (target left alone)" : ""),
     element("td", { class: "number" }, show(sink.delivered)),
     element("td", { class: "number" }, show(sink.rate)),
     element("td", { class: "number" }, show(sink.failures)),
     element("td", { class: "number" }, show(sink.parked_keys)),
-    element("td", { class: "number" }, `${show(sink.lag_ms)} ms`),
-    element("td", {}, sink.error ?? "–")));
+    element("td", { class: "number" }, lag(sink)),
+    element("td", {}, clock(sink.last_event_ms)),
+    element("td", {}, clock(sink.heartbeat_ms)),
+    element("td", { class: "long", title: sink.error ?? "" }, sink.error ?? "–")));
   by("sinks").tBodies[0].replaceChildren(...rows);
 }
 
@@ -92,7 +114,8 @@ class View {
       this.meta.replaceChildren(element("span", { class: "error" }, info.error));
       return;
     }
-    this.meta.textContent = `${show(info.rows)} rows · ${show(info.changes)} changes · lag ${info.lag_ms} ms`;
+    this.meta.textContent = `${show(info.rows)} rows · ${show(info.events)} events, ${show(info.rate)} per second · `
+      + `${show(info.failures)} failures · lag ${lag(info)} · last event ${clock(info.last_event_ms)}`;
     this.table.tHead.replaceChildren(element("tr", {}, ...info.fields.map(field =>
       element("th", { class: field.numeric ? "number" : "" }, field.name))));
   }
@@ -195,6 +218,7 @@ feed.addEventListener("status", event => {
   facts(status);
   streams(status.streams);
   sinks(status.sinks);
+  source(status.source);
   viewCards(status.views);
   by("rate").textContent = `${show(status.rate)} per second`;
 });

@@ -8,6 +8,7 @@ pub mod distinct;
 pub mod sorted;
 pub mod sums;
 
+use sql::aggregates::is_regression;
 use sql::plan::{AggregateExpr, AggregateFunction as Function};
 use sql::{Datum, Interval, SqlError, Type};
 
@@ -118,10 +119,11 @@ impl Accumulator {
                 Type::Float4 | Type::Float8 => Accumulator::Float(Box::default()),
                 _ => Accumulator::Decimal(Box::new(DecimalSum::new())),
             },
-            Function::CovarPop | Function::CovarSamp | Function::Corr => Accumulator::Float(Box::default()),
             Function::Min | Function::Max if use_.append_only => Accumulator::Best(None),
             Function::BoolAnd | Function::BoolOr => Accumulator::Bools(Box::default()),
-            Function::BitAnd | Function::BitOr => Accumulator::Bits(Box::new(BitCounts { count: 0, ones: [0; 64] })),
+            Function::BitAnd | Function::BitOr | Function::BitXor => {
+                Accumulator::Bits(Box::new(BitCounts { count: 0, ones: [0; 64] }))
+            }
             Function::Min
             | Function::Max
             | Function::Mode
@@ -132,6 +134,18 @@ impl Accumulator {
             | Function::ArrayAgg
             | Function::JsonAgg
             | Function::JsonObjectAgg => Accumulator::Sorted(Box::new(Sorted::new(aggregate, use_))),
+            Function::CovarPop
+            | Function::CovarSamp
+            | Function::Corr
+            | Function::RegrCount
+            | Function::RegrAvgX
+            | Function::RegrAvgY
+            | Function::RegrSxx
+            | Function::RegrSyy
+            | Function::RegrSxy
+            | Function::RegrSlope
+            | Function::RegrIntercept
+            | Function::RegrR2 => Accumulator::Float(Box::default()),
         }
     }
 
@@ -381,7 +395,7 @@ fn is_variance(function: Function) -> bool {
 /// Is this input ignored because it is NULL?
 fn skips(function: Function, values: &[Datum]) -> bool {
     match function {
-        Function::CovarPop | Function::CovarSamp | Function::Corr => values.iter().any(Datum::is_null),
+        function if is_regression(function) => values.iter().any(Datum::is_null),
         _ => values.first().is_some_and(Datum::is_null),
     }
 }

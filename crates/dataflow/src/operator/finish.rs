@@ -61,7 +61,7 @@ pub fn decimal(aggregate: &AggregateExpr, state: &DecimalSum) -> Result<Datum, S
 pub fn float(aggregate: &AggregateExpr, state: &FloatMoments) -> Datum {
     let n = state.count as f64;
     if state.count == 0 {
-        return Datum::Null;
+        return if aggregate.function == Function::RegrCount { Datum::Int(0) } else { Datum::Null };
     }
     let sum = state.x.value();
     // Sum of squared deviations: Σx² - (Σx)²/n, never below zero.
@@ -85,13 +85,28 @@ pub fn float(aggregate: &AggregateExpr, state: &FloatMoments) -> Datum {
             let products = deviations(state.xy.value(), sum, state.y.value());
             statistics::regression_covariance(state.count, products, aggregate.function == Function::CovarSamp)
         }
-        Function::Corr => statistics::regression_correlation(
-            state.count,
-            deviations(state.xx.value(), sum, sum),
-            deviations(state.yy.value(), state.y.value(), state.y.value()),
-            deviations(state.xy.value(), sum, state.y.value()),
-        ),
-        _ => None,
+        Function::RegrCount => return Datum::Int(state.count),
+        Function::RegrAvgX => Some(sum / n),
+        Function::RegrAvgY => Some(state.y.value() / n),
+        function => {
+            let (x, y) = (sum, state.y.value());
+            let squares_x = deviations(state.xx.value(), x, x).max(0.0);
+            let squares_y = deviations(state.yy.value(), y, y).max(0.0);
+            let products = deviations(state.xy.value(), x, y);
+            let varies = |squares: f64, value: f64| (squares != 0.0).then_some(value);
+            match function {
+                Function::Corr => statistics::regression_correlation(state.count, squares_x, squares_y, products),
+                Function::RegrSxx => Some(squares_x),
+                Function::RegrSyy => Some(squares_y),
+                Function::RegrSxy => Some(products),
+                Function::RegrSlope => varies(squares_x, products / squares_x),
+                Function::RegrIntercept => varies(squares_x, (y - x * products / squares_x) / n),
+                // A horizontal line explains everything.
+                Function::RegrR2 if squares_x != 0.0 && squares_y == 0.0 => Some(1.0),
+                Function::RegrR2 => varies(squares_x, products * products / (squares_x * squares_y)),
+                _ => None,
+            }
+        }
     };
     value.map_or(Datum::Null, Datum::Float)
 }
@@ -105,19 +120,19 @@ pub fn interval(aggregate: &AggregateExpr, sum: &IntervalSum) -> Result<Datum, S
     if aggregate.function == Function::Sum {
         return interval_from(months, days, us);
     }
-    // What does not divide evenly moves to the next smaller unit, a month being 30 days.
-    let n = i128::from(count);
-    let days_total = i128::from(days) + i128::from(months % count) * 30;
-    let us_total = us + days_total % n * 86_400_000_000;
-    interval_from(months / count, (days_total / n) as i64, us_total / n)
+    sql::functions::mean(&interval_from(months, days, us)?, count)
 }
 
-/// `bit_and` and `bit_or`: per bit, how many values have it.
+/// `bit_and`, `bit_or`, `bit_xor`: per bit, how many values have it.
 pub fn bits(aggregate: &AggregateExpr, state: &BitCounts) -> Datum {
     if state.count == 0 {
         return Datum::Null;
     }
-    let is_set = |ones: i64| if aggregate.function == Function::BitAnd { ones == state.count } else { ones > 0 };
+    let is_set = |ones: i64| match aggregate.function {
+        Function::BitAnd => ones == state.count,
+        Function::BitXor => ones % 2 == 1,
+        _ => ones > 0,
+    };
     let value = state.ones.iter().enumerate().filter(|(_, ones)| is_set(**ones)).fold(0u64, |v, (i, _)| v | 1 << i);
     Datum::Int(value as i64)
 }
@@ -224,14 +239,8 @@ fn interpolate(low: &Datum, high: &Datum, fraction: f64) -> Result<Datum, SqlErr
         return Ok(Datum::Float(a + (b - a) * fraction));
     }
     match (low, high) {
-        (Datum::Interval(a), Datum::Interval(b)) => {
-            let us = |i: &sql::Interval| {
-                (i128::from(i.months) * 30 + i128::from(i.days)) * 86_400_000_000 + i128::from(i.microseconds)
-            };
-            let (a, b) = (us(a), us(b));
-            let between = a + ((b - a) as f64 * fraction).round() as i128;
-            interval_from(0, (between / 86_400_000_000) as i64, between % 86_400_000_000)
-        }
+        // low + (high - low) * fraction with SQL's operators: days stay days, hours may exceed 24.
+        (Datum::Interval(_), Datum::Interval(_)) => sql::functions::between(low, high, fraction),
         _ => Err(SqlError::unsupported("percentile_cont over this type")),
     }
 }

@@ -418,6 +418,9 @@ impl Operator for Join {
         }
         let mut left = self.keyed(inputs[0], true, ctx)?;
         let mut right = self.keyed(inputs[1], false, ctx)?;
+        // A row that comes meets what leaves the other side in the same tick; such pairs were never there,
+        // and whoever reads this must not compute anything of them.
+        let cancels = !left.is_empty() && !right.is_empty();
         // Retractions first, so that a scalar subquery's replaced row is not seen beside its successor.
         left.sort_by_key(|(_, _, count)| *count > 0);
         right.sort_by_key(|(_, _, count)| *count > 0);
@@ -425,10 +428,15 @@ impl Operator for Join {
             let keys = right.iter().filter_map(|(key, _, _)| key.clone()).collect();
             self.apply_right(right, ctx, out)?;
             self.check_singles(&keys)?;
-            return self.apply_left(left, ctx, out);
+            self.apply_left(left, ctx, out)?;
+        } else {
+            self.apply_left(left, ctx, out)?;
+            self.apply_right(right, ctx, out)?;
         }
-        self.apply_left(left, ctx, out)?;
-        self.apply_right(right, ctx, out)
+        if cancels {
+            consolidate(out);
+        }
+        Ok(())
     }
 
     fn save(&mut self, writer: &mut StateWriter<'_>) {

@@ -21,7 +21,7 @@ mod reach;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
-use sql::plan::{AggregateExpr, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
+use sql::plan::{AggregateExpr, Exclude, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
 use sql::{Datum, Row, SqlError};
 
 use super::accumulator::{Accumulator, Use};
@@ -75,7 +75,8 @@ impl Column {
                 function,
                 args: expr.args.clone(),
                 distinct: false,
-                order_by: vec![],
+                // A list over a frame is in the frame's order.
+                order_by: if function.is_list() { expr.order_by.clone() } else { vec![] },
                 filter: expr.filter.clone(),
                 ty: expr.ty.clone(),
             }),
@@ -93,6 +94,9 @@ impl Column {
 
 /// Is every row of the partition in the frame?
 fn is_whole(frame: &Frame, has_order: bool) -> bool {
+    if frame.exclude != Exclude::NoOthers {
+        return false;
+    }
     let to_the_end = match frame.end {
         FrameBound::UnboundedFollowing => true,
         // Without an order all rows are peers.

@@ -1,7 +1,10 @@
 //! Files: one JSON object per line, appended and synced batch by batch.
 //!
 //! A crash in the middle of a line leaves a torn one; it is cut off before the next is written. A
-//! batch whose outcome was not known is written again with the same ids (at least once).
+//! batch whose outcome was not known is written again with the same ids (at least once). Files of
+//! columns are in `parquet/`.
+
+mod parquet;
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +15,8 @@ use async_trait::async_trait;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::Mutex;
+
+pub use parquet::{Column, ColumnKind, Parquet, ParquetOptions};
 
 use crate::envelope::{Format, render};
 use crate::target::{Delivery, Fault, Target};

@@ -1,32 +1,15 @@
 //! Files that a crash left in the middle of a line.
 
-use std::sync::Arc;
-
 use document::Doc;
 
 use super::JsonLines;
 use crate::envelope::Format;
-use crate::event::{Event, Kind, Position};
+use crate::event::Kind;
+use crate::fixture;
 use crate::target::{Delivery, Target};
 
 fn delivery(n: i32) -> Delivery {
-    let row = Doc::new().with("n", n).to_buf();
-    let event = Event {
-        position: Position::at(1),
-        id: "e".into(),
-        lane: "k".into(),
-        kind: Kind::Upsert,
-        operation: "insert".into(),
-        source: "s".into(),
-        namespace: "".into(),
-        time_ms: 0,
-        key: row.clone(),
-        body: row.clone(),
-        before: None,
-        row,
-        priority: 0,
-    };
-    Delivery { events: vec![Arc::new(event)], attempt: 1, ..Delivery::default() }
+    fixture::delivery(vec![fixture::event(1, n, Kind::Upsert, Doc::new().with("n", n))], 2)
 }
 
 #[tokio::test]

@@ -152,10 +152,22 @@ pub struct Numbers {
     pub circuit_open: bool,
 }
 
+/// A runner after one round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    pub paused: bool,
+    pub numbers: Numbers,
+    /// Everything before this is finished.
+    pub low: Position,
+    /// When the oldest change happened that is read and not finished, milliseconds since the epoch.
+    pub oldest_ms: Option<i64>,
+    pub now_ms: i64,
+}
+
 /// Who looks on.
 pub trait Observer: Send + Sync {
-    /// How it is now. `oldest_ms`: when the oldest change happened that is read and not finished.
-    fn report(&self, paused: bool, numbers: Numbers, oldest_ms: Option<i64>);
+    /// How it is now.
+    fn report(&self, round: &Round);
     /// The target cannot be reached yet.
     fn waits(&self, message: &str);
     fn attempt_failed(&self, message: &str, now_ms: i64);

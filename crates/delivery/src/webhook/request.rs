@@ -1,7 +1,6 @@
 //! From a batch to a request.
 
 use bytes::Bytes;
-use document::json::iso_date;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Uri};
@@ -64,13 +63,9 @@ pub fn request(
         .header("user-agent", concat!("headwater/", env!("CARGO_PKG_VERSION")))
         .header("idempotency-key", &id);
     if let (Some(event), Format::CloudEventsBinary) = (single, options.format) {
-        request = request
-            .header("ce-specversion", "1.0")
-            .header("ce-id", &*event.id)
-            .header("ce-source", envelope::cloud_source(event))
-            .header("ce-type", envelope::cloud_type(event))
-            .header("ce-time", iso_date(event.time_ms))
-            .header("ce-subject", percent_encoded(&envelope::key_text(event)));
+        for (name, value) in envelope::cloud_attributes(event) {
+            request = request.header(format!("ce-{name}"), value);
+        }
     }
     if let Some(key) = key {
         request = request
@@ -85,17 +80,4 @@ pub fn request(
         request = request.header(name, value);
     }
     request.body(Full::new(Bytes::from(body))).map_err(|error| Fault::refused(format!("the request: {error}")))
-}
-
-/// As the HTTP binding of CloudEvents (3.1.3.2) encodes header values.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '%' => out.push_str(&format!("%{:02X}", c as u32)),
-            '!'..='~' => out.push(c),
-            _ => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
-        }
-    }
-    out
 }

@@ -16,11 +16,13 @@ use views::names::SessionCatalog;
 
 use super::handlers::ChangesPlan;
 use super::rows::RowShape;
+use super::targets::is_parquet;
 use crate::sql::{binding, interest, view_ddl};
 
 /// The most of anything that a sink may be given.
 const PARALLELISM_MAX: u32 = 1024;
 const BATCH_MAX: u32 = 100_000;
+const QUEUE_BYTES_MAX: usize = 128 * 1024 * 1024;
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a sink's events come from.
@@ -280,12 +282,20 @@ fn merge(options: &mut SinkOptions, newer: SinkOptions) {
     };
 }
 
-/// Events of a batch, where the statement does not say: one per request for whoever takes requests,
-/// many per transaction or append.
-fn batch_size(url: &str) -> usize {
+/// The policy where the statement does not say otherwise: one event per request for whoever takes
+/// requests, many per transaction or append, a file's worth for files of columns.
+fn default_policy(url: &str) -> Policy {
     const MANY: usize = 500;
     let is_http = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
-    if is_http { 1 } else { MANY }
+    if is_parquet(url) {
+        return Policy {
+            batch_size: 100_000,
+            batch_bytes: 32 * 1024 * 1024,
+            batch_delay: Duration::from_secs(10),
+            ..Policy::default()
+        };
+    }
+    Policy { batch_size: if is_http { 1 } else { MANY }, ..Policy::default() }
 }
 
 fn policy(url: &str, options: &SinkOptions) -> Result<Policy, SqlError> {
@@ -293,12 +303,13 @@ fn policy(url: &str, options: &SinkOptions) -> Result<Policy, SqlError> {
         Some(value) if value > most => Err(SqlError::new("22023", format!("{name} cannot be more than {most}"))),
         value => Ok(value.map(|value| value as usize)),
     };
-    let default = Policy::default();
+    let default = default_policy(url);
     let timeout = options.timeout.unwrap_or(default.timeout);
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
         return Err(SqlError::new("22023", "timeout must be more than nothing and at most a day"));
     }
-    let batch_size = bounded("batch_size", options.batch_size, BATCH_MAX)?.unwrap_or_else(|| batch_size(url));
+    let batch_size = bounded("batch_size", options.batch_size, BATCH_MAX)?.unwrap_or(default.batch_size);
+    let batch_bytes = options.batch_bytes.map_or(default.batch_bytes, |bytes| bytes as usize);
     Ok(Policy {
         max_retries: options.max_retries.unwrap_or(default.max_retries),
         retry_delay: options.retry_delay.unwrap_or(default.retry_delay),
@@ -306,7 +317,7 @@ fn policy(url: &str, options: &SinkOptions) -> Result<Policy, SqlError> {
         timeout,
         parallelism: bounded("parallelism", options.parallelism, PARALLELISM_MAX)?.unwrap_or(default.parallelism),
         batch_size,
-        batch_bytes: options.batch_bytes.map_or(default.batch_bytes, |bytes| bytes as usize),
+        batch_bytes,
         batch_delay: options.batch_delay.unwrap_or(default.batch_delay),
         on_death: match options.on_error {
             None | Some(OnError::DeadLetter) => OnDeath::Park,
@@ -314,6 +325,8 @@ fn policy(url: &str, options: &SinkOptions) -> Result<Policy, SqlError> {
             Some(OnError::Fail) => OnDeath::Stop,
         },
         queue_events: default.queue_events.max(batch_size * 2),
+        // So that the next batch is there when one lands.
+        queue_bytes: default.queue_bytes.max(batch_bytes.saturating_mul(2).min(QUEUE_BYTES_MAX)),
         ..default
     })
 }

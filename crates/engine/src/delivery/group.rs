@@ -27,7 +27,7 @@ use super::definition::SinkDefinition;
 use super::local::LocalRecords;
 use super::status::{SinkStatus, State};
 use super::{Deliveries, Running, journal};
-use crate::sql::{ddl, definitions};
+use crate::sql::{ddl, definitions, interest};
 use crate::{Headwater, Inner};
 
 /// Letters shown anew in one commit.
@@ -248,13 +248,17 @@ impl Deliveries {
         shared.map(|(key, running)| (key.clone(), Arc::clone(&running.sink))).collect()
     }
 
-    /// Does the log here reach back to the sink's position?
-    fn reaches(&self, low: Position) -> bool {
+    /// Does the log here reach back to the sink's position, with everything that its stream has?
+    fn reaches(&self, sink: &SinkDefinition, source: Option<&capture::Source>, low: Position) -> bool {
+        let definitions = self.around.views.definitions();
+        let stream = sink.stream().and_then(|(db, name)| definitions.stream(db, name));
+        let since = source.zip(stream).map(|(source, stream)| source.captured_since(&interest::need_of(stream)));
         self.around.hub.source().removed_up_to().is_none_or(|removed| removed.0 < low.time)
+            && since.is_some_and(|since| since.0 <= low.time)
     }
 
     /// What is known of a sink that another may deliver, and whether this process should.
-    fn look_at(&self, entry: &Entry) -> bool {
+    fn look_at(&self, entry: &Entry, source: Option<&capture::Source>) -> bool {
         let key = (entry.db.clone(), entry.name.clone());
         let Some((sink, status, over)) = self.running.lock().get(&key).map(|running| {
             let over = running.ended.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected);
@@ -278,7 +282,7 @@ impl Deliveries {
         }
         self.around.store.pin_log(&sink.pin_name(), Some(ClusterTime(entry.low.time)));
         status.stands_by(&entry.holder, entry.fence, entry.delivered);
-        if entry.free && !self.reaches(entry.low) {
+        if entry.free && !self.reaches(&sink, source, entry.low) {
             delivery::runner::Observer::waits(&*status, "the log of this process begins after the sink's position");
             return false;
         }
@@ -315,7 +319,7 @@ async fn look(engine: &Headwater, group: &Arc<Group>) -> Result<(), String> {
         reconcile(engine, &entries).await;
     }
     for entry in entries {
-        if deliveries.is_closing() || !deliveries.look_at(&entry) {
+        if deliveries.is_closing() || !deliveries.look_at(&entry, engine.source()) {
             continue;
         }
         let clock = &engine.inner.options.clock;

@@ -30,6 +30,7 @@ mod rows;
 mod source;
 mod status;
 mod targets;
+mod topic;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ use status::SinkStatus;
 pub use handlers::{Change, Failure, HandlerBuilder};
 pub(crate) use journal::{EVENT_LOG, LETTERS, TOKENS, namespace as journal_namespace};
 pub(crate) use status::SinkReport;
+pub use topic::{TopicMessage, TopicReader};
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;
@@ -131,7 +133,9 @@ impl Deliveries {
         let directory = options.dir.join("sinks").into();
         let captured = options.source.is_some();
         let group = options.source.as_ref().is_some_and(|source| source.group.is_some());
-        let means = targets::Means { store: store.clone(), clock: Arc::clone(&options.clock), directory, captured };
+        let clock = Arc::clone(&options.clock);
+        let topics = topic::Topics::default();
+        let means = targets::Means { store: store.clone(), clock, directory, captured, topics };
         let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone(), captured, group };
         let group = options.source.as_ref().and_then(|source| {
             let name = source.group.clone()?;
@@ -223,6 +227,11 @@ impl Deliveries {
     /// The target of a definition, not yet looked at.
     pub fn target(&self, sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
         targets::target(sink, &self.means)
+    }
+
+    /// The topic of this name, if a sink writes one.
+    pub fn topic(&self, name: &str) -> Option<TopicReader> {
+        self.means.topics.find(name)
     }
 
     /// Runs something on the threads of the deliveries.
@@ -367,7 +376,11 @@ impl Deliveries {
             }
             Ok(())
         };
-        self.around.store.write(write).await.map(|_| ()).map_err(store_error)
+        self.around.store.write(write).await.map_err(store_error)?;
+        if let Some(earlier) = earlier {
+            self.means.topics.forget(earlier);
+        }
+        Ok(())
     }
 
     /// Is it one of the group's sinks?
@@ -398,6 +411,7 @@ impl Deliveries {
         };
         self.around.store.write(write).await.map_err(store_error)?;
         self.around.store.pin_log(&sink.pin_name(), None);
+        self.means.topics.forget(sink.uid);
         Ok(())
     }
 

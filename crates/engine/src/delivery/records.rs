@@ -9,6 +9,7 @@
 //!     'l' uid position         finished, at or above the position
 //!     'q' uid lane position    a letter: {state, attempts, error, event}
 //!     'o' uid position         outbox: an event of a view, not yet finished
+//!     'm' uid number           a message of a topic
 //!     's' uid lane             shadow: what a view's sink has been told of a key
 //!     'x' 0 time id            a letter that was done with at that time, still shown
 //! ```
@@ -38,9 +39,10 @@ pub(super) enum Part {
     Letters = b'q',
     Outbox = b'o',
     Shadow = b's',
+    Messages = b'm',
 }
 
-const PARTS: [Part; 5] = [Part::Position, Part::Ledger, Part::Letters, Part::Outbox, Part::Shadow];
+const PARTS: [Part; 6] = [Part::Position, Part::Ledger, Part::Letters, Part::Outbox, Part::Shadow, Part::Messages];
 
 pub(super) fn definition_key(db: &str, name: &str) -> Vec<u8> {
     ["d", db, name].join("\0").into_bytes()

@@ -25,7 +25,7 @@ use super::rows::{RowShape, query_event, stream_event};
 use super::status::SinkStatus;
 
 /// How often a quiet log says how far it has been looked through.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a paused stream is looked at.
 const PAUSED: Duration = Duration::from_millis(200);
 /// Outbox events read at a time.
@@ -128,7 +128,7 @@ impl RowMaker {
         let now_us = entry.wall_ms.saturating_mul(1000);
         let mut ctx = StepContext { on_error: OnError::DeadLetter, ..StepContext::at(now_us) };
         let row = views::events::stream_row(entry, stream, &self.columns);
-        let out = self.flow.step(vec![vec![(row, 1)]], &mut ctx)?;
+        let out = self.flow.finish(vec![vec![(row, 1)]], &mut ctx)?;
         portion.failed += ctx.failure_count;
         if let Some(failure) = ctx.failures.last() {
             portion.failure = Some(failure.error.message.clone());

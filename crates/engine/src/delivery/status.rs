@@ -1,7 +1,8 @@
 //! How a sink does, for whoever looks: SQL, metrics, the dashboard, the terminal.
 
-use delivery::Event;
-use delivery::runner::{Numbers, Observer};
+use base::Rate;
+use delivery::runner::{Numbers, Observer, Round};
+use delivery::{Event, Position};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,12 @@ impl State {
 pub struct SinkReport {
     pub state: State,
     pub numbers: Numbers,
+    /// Of deliveries.
+    pub rate: Rate,
+    /// Everything before this is finished.
+    pub low: Position,
+    /// When the runner last went round, milliseconds since the epoch; 0 before the first time.
+    pub heartbeat_ms: i64,
     /// When the oldest change happened that is read and not finished, milliseconds since the epoch.
     pub oldest_ms: Option<i64>,
     /// Delivered before this start.
@@ -107,13 +114,15 @@ impl SinkStatus {
 }
 
 impl Observer for SinkStatus {
-    fn report(&self, paused: bool, numbers: Numbers, oldest_ms: Option<i64>) {
+    fn report(&self, round: &Round) {
         let mut report = self.0.lock();
         if report.state != State::Failed {
-            report.state = if paused { State::Paused } else { State::Running };
+            report.state = if round.paused { State::Paused } else { State::Running };
         }
-        report.numbers = numbers;
-        report.oldest_ms = oldest_ms;
+        let delivered = round.numbers.delivered.saturating_sub(report.numbers.delivered);
+        report.rate.add(delivered, round.now_ms);
+        report.heartbeat_ms = round.now_ms;
+        (report.numbers, report.low, report.oldest_ms) = (round.numbers, round.low, round.oldest_ms);
     }
 
     fn waits(&self, message: &str) {

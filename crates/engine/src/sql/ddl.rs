@@ -76,7 +76,7 @@ pub(super) async fn create(
         defined.streams.remove(&(db.clone(), name.clone()));
     }
     interest::want_stream(store, engine.source(), &stream, true);
-    let started = start(engine, create.options.start_at.as_ref()).await;
+    let started = start(engine, &stream, create.options.start_at.as_ref()).await;
     let saved = match started {
         Ok(start) => {
             stored.start = start;
@@ -114,10 +114,18 @@ pub(crate) async fn adopt(engine: &Headwater, stored: StoredDefinition) -> Resul
     Ok(())
 }
 
-/// The time after which events belong to a stream or sink.
-pub(super) async fn start(engine: &Headwater, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+/// The time after which events belong to a stream, or a sink that reads it.
+pub(super) async fn start(
+    engine: &Headwater,
+    stream: &StreamDefinition,
+    at: Option<&StartAt>,
+) -> Result<ClusterTime, SqlError> {
     let store = engine.store();
-    let oldest = store.oldest_time();
+    let mut oldest = store.oldest_time();
+    if let Some(source) = engine.source() {
+        source.needs_settled().await;
+        oldest = oldest.max(source.captured_since(&interest::need_of(stream)));
+    }
     let start = match at {
         // A write that changes nothing: what is committed after it knows of the stream's interest.
         None | Some(StartAt::Now) => {
@@ -159,7 +167,7 @@ async fn remove(engine: &Headwater, stream: &StreamDefinition) -> Result<(), Sql
     definitions::forget(engine.store(), key).await?;
     runtime::unpin(engine.store(), &stream.db, &stream.name);
     interest::want_stream(engine.store(), engine.source(), stream, false);
-    engine.sql().counters.lock().remove(&(stream.db.clone(), stream.name.clone()));
+    engine.sql().counters.lock().streams.remove(&(stream.db.clone(), stream.name.clone()));
     Ok(())
 }
 
@@ -213,9 +221,9 @@ pub(super) async fn alter(
     interest::want_stream(store, engine.source(), if saved.is_ok() { &stream } else { &altered }, false);
     saved?;
     runtime::pin(store, &altered, engine.clock().now_ms());
-    defined.streams.insert((db, name.name.clone()), altered);
+    defined.streams.insert((db, name.name.clone()), Arc::clone(&altered));
     sql.views.set_definitions(defined);
-    Ok(Done { tag: TAG, notices: Vec::new() })
+    Ok(Done { tag: TAG, notices: source::settle_altered(engine, &altered).await })
 }
 
 /// PAUSE and RESUME. A paused stream ends where all views stood when it was paused: its readers see

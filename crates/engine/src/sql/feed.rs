@@ -54,13 +54,24 @@ impl Feed {
         }
     }
 
+    /// Waits for changes as the subscription has them: rows have only the query's columns,
+    /// `fields[2..]`. `None` when it has ended in good order. Safe to cancel.
+    pub async fn next_progress(&mut self) -> Option<Result<Progress, SqlError>> {
+        self.subscription.next().await
+    }
+
+    /// The same without waiting: without changes, how far it has come.
+    pub fn progress(&mut self) -> Option<Result<Progress, SqlError>> {
+        self.subscription.now()
+    }
+
     /// What is there without waiting; empty if nothing is.
     pub(super) fn ready(&mut self) -> Option<Result<Vec<Row>, SqlError>> {
         Some(self.subscription.now()?.map(|progress| self.rows(&progress)))
     }
 
     fn rows(&mut self, progress: &Progress) -> Vec<Row> {
-        let token = token_after(progress.token);
+        let token = Datum::text(token_after(progress.token));
         let moved = progress.token > self.reached;
         self.reached = self.reached.max(progress.token);
         let mut rows: Vec<Row> = Vec::with_capacity(progress.deltas.len() + 1);
@@ -98,6 +109,10 @@ pub(super) fn feed_fields(fields: &[Field], progress: bool) -> Vec<Field> {
 }
 
 /// The token that resumes after everything up to a time, that time included.
-fn token_after(time: ClusterTime) -> Datum {
-    Datum::text(ResumeToken::high_water_mark(time.next()).data())
+///
+/// ```
+/// assert!(engine::token_after(base::ClusterTime(7 << 32)) < engine::token_after(base::ClusterTime(8 << 32)));
+/// ```
+pub fn token_after(time: ClusterTime) -> String {
+    ResumeToken::high_water_mark(time.next()).data()
 }

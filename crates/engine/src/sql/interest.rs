@@ -1,7 +1,7 @@
 //! Who needs pre-images: streams that show them, and everything that follows a collection.
 
 use ::sql::{Plan, Source};
-use capture::Source as Deployment;
+use capture::{Need, Source as Deployment};
 use store::{Namespace, Store};
 use views::{StreamDefinition, StreamScope};
 
@@ -47,8 +47,25 @@ pub(super) fn want_stream(store: &Store, source: Option<&Deployment>, stream: &S
     if let Some(namespace) = wanted_by(stream) {
         store.set_image_interest(&namespace, on);
     }
-    if let Some(source) = source.filter(|_| stream.images.full_document) {
+    let Some(source) = source else { return };
+    source.need(need_of(stream), on);
+    if stream.images.full_document {
         source.want_images(&watched_by(stream), on);
+    }
+}
+
+/// What a stream needs to be captured.
+pub(crate) fn need_of(stream: &StreamDefinition) -> Need {
+    let (db, collection) = match &stream.scope {
+        StreamScope::Collection { db, name } => (Some(db), Some(name)),
+        StreamScope::Database(db) => (Some(db), None),
+        StreamScope::Cluster => (None, None),
+    };
+    Need {
+        db: db.cloned(),
+        collection: collection.cloned(),
+        operations: stream.operation_types.iter().cloned().collect(),
+        images: stream.images.full_document || stream.images.before_change,
     }
 }
 

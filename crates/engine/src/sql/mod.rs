@@ -26,6 +26,7 @@ pub(crate) mod definitions;
 mod explain;
 mod feed;
 pub(crate) mod interest;
+mod lag;
 mod objects;
 mod prepared;
 mod queries;
@@ -37,6 +38,7 @@ mod sinks;
 mod source;
 mod status;
 mod system;
+mod topics;
 pub(crate) mod view_ddl;
 
 #[cfg(test)]
@@ -47,9 +49,10 @@ use ::sql::{Notice, Row};
 pub use ::sql::parser::Statement;
 pub use ::sql::parser::statement::Copy as CopyOptions;
 pub use ::sql::{Datum, Field, SqlError, Type};
-pub use feed::Feed;
+pub use feed::{Feed, token_after};
 pub use session::{SqlSession, TransactionStatus};
 pub use status::{ChangeFeed, ChangeSummary, SinkStatus, Status, StreamStatus, ViewStatus};
+pub use topics::Topic;
 pub use views::{Progress as ViewProgress, Subscription as ViewSubscription};
 
 pub(crate) use definitions::NoSystemTables;

@@ -60,10 +60,10 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
     let rows = match kind {
         ShowObjects::ChangeStreams => {
             let definitions = sql.views.definitions();
+            let counters = sql.counters.lock();
             let streams = definitions.streams.values().filter(|stream| stream.db == db);
             let row = |stream: &StreamDefinition| -> Row {
-                let counters = sql.counters.lock();
-                let counted = counters.get(&(stream.db.clone(), stream.name.clone())).copied().unwrap_or_default();
+                let counted = counters.streams.get(&(stream.db.clone(), stream.name.clone()));
                 let types = match stream.operation_types.as_slice() {
                     [] => "all".to_owned(),
                     some => some.join(", "),
@@ -74,7 +74,7 @@ pub(super) async fn show(session: &SqlSession, kind: ShowObjects) -> Result<Outc
                     text(&types),
                     text(&options_text(stream)),
                     stream.filter_text.as_deref().map_or(Datum::Null, text),
-                    Datum::Int(counted.events as i64),
+                    Datum::Int(counted.map_or(0, |counted| counted.events as i64)),
                     Datum::Timestamp(stream.created_ms.saturating_mul(1000)),
                     Datum::Bool(stream.paused_at.is_some()),
                 ]

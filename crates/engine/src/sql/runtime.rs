@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::{Clock, ClusterTime};
+use base::{Clock, ClusterTime, Rate};
 use capture::Source;
 use changes::{Hub, LogFilter, LogSubscription, Scope};
 use parking_lot::Mutex;
@@ -15,6 +14,7 @@ use store::{LogEntry, Store};
 use tokio::sync::oneshot;
 use views::{StreamDefinition, Views, ViewsOptions};
 
+use super::lag::LogCount;
 use super::{definitions, interest};
 use crate::{Error, Result};
 
@@ -22,11 +22,15 @@ use crate::{Error, Result};
 const REPIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Events of one stream since the database was opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct StreamCounters {
     pub events: u64,
+    pub rate: Rate,
     /// Milliseconds since the epoch; 0 before the first.
     pub last_event_ms: i64,
+    /// Events that the stream's filter failed on.
+    pub errors: u64,
+    pub last_error: Option<String>,
 }
 
 /// Newest events that streams took in, kept for `change_stream_processing_log`.
@@ -46,7 +50,15 @@ pub(super) struct Processed {
     pub error: Option<String>,
 }
 
-type Counters = Arc<Mutex<FxHashMap<(String, String), StreamCounters>>>;
+/// What the keeper has counted.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub streams: FxHashMap<(String, String), StreamCounters>,
+    /// Everything up to here is in.
+    pub up_to: ClusterTime,
+}
+
+type Counters = Arc<Mutex<Counted>>;
 type ProcessingLog = Arc<Mutex<VecDeque<Processed>>>;
 
 pub(crate) struct SqlRuntime {
@@ -55,7 +67,7 @@ pub(crate) struct SqlRuntime {
     pub(crate) ddl: tokio::sync::Mutex<()>,
     pub(super) started_ms: i64,
     /// Entries of the change log since the database was opened.
-    pub(super) events: Arc<AtomicU64>,
+    pub(super) log: Arc<LogCount>,
     pub(super) counters: Counters,
     pub(super) processed: ProcessingLog,
     keeper: Mutex<Option<Keeper>>,
@@ -77,12 +89,14 @@ impl SqlRuntime {
         for view in definitions.views.values() {
             interest::want_plan(store, &view.plan, true);
         }
-        let events = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&events);
+        let log = Arc::new(LogCount::default());
+        let counted = Arc::clone(&log);
         store.on_durable(Box::new(move |entries, _| {
             // What sinks write about themselves is no event.
-            let events = entries.iter().filter(|entry| !changes::scope::is_internal_db(&entry.namespace.db)).count();
-            counted.fetch_add(events as u64, Ordering::Relaxed);
+            let mut events = entries.iter().filter(|entry| !changes::scope::is_internal_db(&entry.namespace.db));
+            if let (Some(first), Some(last)) = (events.next(), entries.last()) {
+                counted.add(last.position.time, 1 + events.count() as u64, first.wall_ms);
+            }
         }));
         let started_ms = clock.now_ms();
         let options = ViewsOptions { clock };
@@ -94,7 +108,7 @@ impl SqlRuntime {
             views,
             ddl: tokio::sync::Mutex::new(()),
             started_ms,
-            events,
+            log,
             counters,
             processed,
             keeper: Mutex::new(Some(keeper)),
@@ -154,7 +168,10 @@ async fn keep(
                 }
             }
             batch = log.next(None) => match batch {
-                Ok(batch) => count(&batch.entries, views, tallies),
+                Ok(batch) => {
+                    count(&batch.entries, views, tallies);
+                    tallies.0.lock().up_to = batch.up_to;
+                }
                 Err(error) => {
                     tracing::error!(%error, "the change log cannot be read; streams' events are no longer counted");
                     return;
@@ -170,12 +187,20 @@ fn count(entries: &[LogEntry], views: &Views, (counters, processed): &(Counters,
         let mut found = StreamCounters::default();
         for entry in entries {
             let began_us = clock.now_us();
-            let taken = stream.takes(entry, &mut dataflow::StepContext::at(entry.wall_ms.saturating_mul(1000)));
+            let taken = stream.judge(entry, entry.wall_ms.saturating_mul(1000));
             if matches!(taken, Ok(false)) {
                 continue;
             }
-            found.events += 1;
-            found.last_event_ms = entry.wall_ms;
+            match &taken {
+                Ok(_) => {
+                    found.events += 1;
+                    found.last_event_ms = entry.wall_ms;
+                }
+                Err(error) => {
+                    found.errors += 1;
+                    found.last_error = Some(error.message.clone());
+                }
+            }
             let processed_us = clock.now_us();
             let event = Processed {
                 db: stream.db.clone(),
@@ -192,11 +217,14 @@ fn count(entries: &[LogEntry], views: &Views, (counters, processed): &(Counters,
             }
             processed.push_back(event);
         }
-        if found.events > 0 {
+        if found.events + found.errors > 0 {
             let mut counters = counters.lock();
-            let counter = counters.entry(key.clone()).or_default();
+            let counter = counters.streams.entry(key.clone()).or_default();
             counter.events += found.events;
-            counter.last_event_ms = found.last_event_ms;
+            counter.rate.add(found.events, clock.now_ms());
+            counter.last_event_ms = counter.last_event_ms.max(found.last_event_ms);
+            counter.errors += found.errors;
+            counter.last_error = found.last_error.or(counter.last_error.take());
         }
     }
 }

@@ -74,12 +74,12 @@ async fn start(engine: &Headwater, sink: &SinkDefinition) -> Result<Position, Sq
         return Ok(Position::at(1));
     };
     let store = engine.store();
+    let definitions = engine.sql().views.definitions();
+    let stream = definitions.stream(db, name).ok_or_else(|| views::build::missing("change stream", name))?;
     if sink.options.snapshot == Some(true) {
-        let definitions = engine.sql().views.definitions();
-        let stream = definitions.stream(db, name).ok_or_else(|| views::build::missing("change stream", name))?;
         return Ok(Position::at(stream.start.next().max(store.oldest_time()).0));
     }
-    Ok(Position::at(super::ddl::start(engine, None).await?.next().0))
+    Ok(Position::at(super::ddl::start(engine, stream, None).await?.next().0))
 }
 
 /// 42P16 for a sink whose own writes would come back to it, directly or through views.
@@ -115,7 +115,7 @@ fn watches(source: &Source, target: &store::Namespace, catalog: &SessionCatalog)
             Some(views::StreamScope::Cluster) => true,
             None => false,
         },
-        Source::View { .. } | Source::System { .. } => false,
+        Source::View { .. } | Source::System { .. } | Source::Recursive(_) | Source::Working(_) => false,
     }
 }
 

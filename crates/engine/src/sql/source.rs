@@ -8,7 +8,7 @@ use views::names::SessionCatalog;
 use views::{StreamDefinition, StreamScope};
 
 use super::ddl::notice;
-use super::view_ddl;
+use super::{interest, view_ddl};
 use crate::Headwater;
 
 /// Collections that one view may cause to be mirrored.
@@ -32,6 +32,17 @@ pub(super) fn check_stream(engine: &Headwater, stream: &StreamDefinition) -> Res
             || (stream.show_expanded_events && limit.contains("make no events"))
     };
     Ok(limits.iter().filter(matters).map(|limit| notice(format!("this source's version: {limit}"))).collect())
+}
+
+/// Waits until what an altered stream shows is captured, and says if it was not before.
+pub(super) async fn settle_altered(engine: &Headwater, stream: &StreamDefinition) -> Vec<Notice> {
+    let Some(source) = engine.source() else { return Vec::new() };
+    source.needs_settled().await;
+    let since = source.captured_since(&interest::need_of(stream));
+    match since > stream.start.next() {
+        true => vec![notice(format!("events that the stream did not show before are captured from {since} on"))],
+        false => Vec::new(),
+    }
 }
 
 fn scope_of(stream: &StreamDefinition) -> (Option<&str>, Option<&str>) {

@@ -45,6 +45,10 @@ pub(crate) fn maintained(plan: &Arc<Plan>, parameters: &[Datum]) -> Result<Arc<P
         return Err(SqlError::unsupported(format!("a maintained query over the system table \"{name}\""))
             .with_hint("System tables are read when a query runs; use a plain SELECT."));
     }
+    if plan.sources().iter().any(|source| matches!(source, Source::Recursive(_))) {
+        return Err(SqlError::unsupported("WITH RECURSIVE in a maintained query")
+            .with_hint("A recursive query is run when it is asked; use a plain SELECT."));
+    }
     if let Some(function) = plan.volatile_function() {
         return Err(SqlError::unsupported(format!("the function \"{function}\" in a maintained query")).with_hint(
             "It gives another value each time, so a row that it made could not be taken back; use a plain SELECT.",

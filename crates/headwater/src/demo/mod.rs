@@ -66,9 +66,12 @@ async fn start_server(directory: &std::path::Path) -> Result<Server, String> {
             mongo: local(mongo),
             pg: local(pg),
             http: local(http),
+            http_allow_origin: Vec::new(),
             sync: true,
             enable_test_commands: false,
             source: None,
+            users: None,
+            tls: None,
             log: "warn".into(),
         }
     };

@@ -13,11 +13,13 @@ use crate::reply::Reply;
 /// Parameters that clients and test suites ask for, with this server's answers.
 fn parameters(ctx: &Context) -> Doc {
     let cursors = &ctx.server.cursors;
+    let users = ctx.server.engine.options().users.is_some();
+    let mechanisms = if users { vec![Value::from(engine::users::scram::MECHANISM)] } else { Vec::new() };
     let fcv = Doc::new().with("version", "8.0");
     Doc::new()
         .with("enableTestCommands", ctx.server.engine.options().enable_test_commands)
         .with("featureCompatibilityVersion", fcv)
-        .with("authenticationMechanisms", Vec::<Value>::new())
+        .with("authenticationMechanisms", mechanisms)
         .with("requireApiVersion", false)
         .with("transactionLifetimeLimitSeconds", whole(ctx.server.engine.sessions().transaction_lifetime_seconds()))
         .with("cursorTimeoutMillis", whole(cursors.timeout_ms.load(Ordering::Relaxed)))
@@ -107,6 +109,10 @@ pub fn set_parameter(ctx: &Context, request: &Request) -> Result<Reply> {
         .collect();
     match given.as_slice() {
         [] => Err(Error::new(72, "no option found to set, use help:true to see options ")),
+        [("reportedVersion", Raw::String(version))] if ctx.server.engine.options().enable_test_commands => {
+            ctx.server.version.set(version)?;
+            Ok(Reply::new().with("was", Value::Null))
+        }
         [(name, value)] if is_setting(name) => {
             let was = parameters(ctx).get(name).cloned().unwrap_or(Value::Null);
             set(ctx, name, *value)?;

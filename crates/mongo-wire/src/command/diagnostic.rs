@@ -6,14 +6,14 @@ use document::{Doc, Raw, Value};
 use engine::{Error, Result};
 
 use super::{Context, Request};
-use crate::hello::VERSION;
 use crate::reply::Reply;
 
-pub fn build_info() -> Reply {
+pub fn build_info(ctx: &Context) -> Reply {
+    let name = ctx.server.version.get().name;
     let version: Vec<Value> =
-        VERSION.split('.').map(|part| Value::Int32(part.parse().unwrap_or(0))).chain([Value::Int32(0)]).collect();
+        name.split('.').map(|part| Value::Int32(part.parse().unwrap_or(0))).chain([Value::Int32(0)]).collect();
     Doc::new()
-        .with("version", VERSION)
+        .with("version", name)
         .with("gitVersion", concat!("headwater-", env!("CARGO_PKG_VERSION")))
         .with("modules", vec![Value::from("headwater")])
         .with("allocator", "system")
@@ -56,12 +56,6 @@ pub fn command_line() -> Reply {
     Reply::new().with("argv", vec![Value::from("headwater")]).with("parsed", Doc::new())
 }
 
-pub fn connection_status() -> Reply {
-    let auth =
-        Doc::new().with("authenticatedUsers", Vec::<Value>::new()).with("authenticatedUserRoles", Vec::<Value>::new());
-    Reply::new().with("authInfo", auth)
-}
-
 pub fn server_status(ctx: &Context) -> Reply {
     let counters = &ctx.server.counters;
     let open = counters.connections_open.load(Ordering::Relaxed) as i32;
@@ -96,7 +90,7 @@ pub fn server_status(ctx: &Context) -> Reply {
     let cursors = Doc::new().with("open", Doc::new().with("total", ctx.server.cursors.len() as i64));
     Doc::new()
         .with("host", ctx.address())
-        .with("version", VERSION)
+        .with("version", ctx.server.version.get().name)
         .with("process", "mongod")
         .with("service", vec![Value::from("shard")])
         .with("pid", i64::from(std::process::id()))

@@ -9,7 +9,6 @@ use engine::{Error, Result};
 use super::args::Args;
 use super::caller::{self, caller};
 use super::{Context, Request, names, query, table};
-use crate::hello::VERSION;
 use crate::reply::Reply;
 
 pub async fn explain(ctx: &Context, request: &Request) -> Result<Reply> {
@@ -49,7 +48,7 @@ fn reply(ctx: &Context, request: &Request, what: &Explained, run: bool, command:
     let server = Doc::new()
         .with("host", host)
         .with("port", port.parse::<i32>().unwrap_or(0))
-        .with("version", VERSION)
+        .with("version", ctx.server.version.get().name)
         .with("gitVersion", "");
     let mut reply = Reply::from(explained).with("command", command);
     reply = reply.with("serverInfo", server);

@@ -42,6 +42,7 @@ use crate::codec;
 use crate::connection::Peer;
 use crate::error_codes;
 use crate::failpoint::{Failure, Subject};
+use crate::login;
 use crate::reply::{self, Reply};
 use crate::server::Shared;
 
@@ -303,6 +304,8 @@ async fn run_handler(ctx: &Context, spec: &'static Spec, request: &Request) -> R
     if request.generic.max_time.is_some() && ctx.server.fail_points.is_on("maxTimeAlwaysTimeOut") {
         return Err(Error::new(50, "operation exceeded time limit"));
     }
+    login::check(ctx, request, table::need(spec, request.body.as_doc()))?;
+    ctx.server.version.check(request)?;
     caller::check_snapshot_support(request)?;
     let result = dispatch(ctx, spec, request).await;
     let ends = matches!(spec.kind, Kind::CommitTransaction | Kind::AbortTransaction);
@@ -323,12 +326,15 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
     match spec.kind {
         Kind::Hello { legacy } => crate::hello::run(ctx, request.body.as_doc(), legacy).await,
         Kind::Ping => Ok(Reply::new()),
-        Kind::BuildInfo => Ok(diagnostic::build_info()),
+        Kind::BuildInfo => Ok(diagnostic::build_info(ctx)),
         Kind::WhatsMyUri => Ok(Reply::new().with("you", ctx.peer.remote.to_string())),
         Kind::HostInfo => Ok(diagnostic::host_info(ctx)),
         Kind::GetLog => diagnostic::get_log(request),
         Kind::GetCmdLineOpts => Ok(diagnostic::command_line()),
-        Kind::ConnectionStatus => Ok(diagnostic::connection_status()),
+        Kind::ConnectionStatus => Ok(login::connection_status(ctx)),
+        Kind::SaslStart => login::sasl_start(ctx, request),
+        Kind::SaslContinue => login::sasl_continue(ctx, request),
+        Kind::Logout => Ok(login::logout(ctx)),
         Kind::ServerStatus => Ok(diagnostic::server_status(ctx)),
         Kind::GetParameter => admin::get_parameter(ctx, request),
         Kind::SetParameter => admin::set_parameter(ctx, request),
@@ -368,7 +374,7 @@ async fn dispatch(ctx: &Context, spec: &'static Spec, request: &Request) -> Resu
         Kind::SetClusterParameter => session::set_cluster_parameter(ctx, request).await,
         Kind::GetClusterParameter => session::get_cluster_parameter(ctx, request),
         Kind::CurrentOp => admin::current_op(ctx, request).await,
-        // Nobody has to log in, so there are none.
+        // They are in a file, and not shown.
         Kind::UsersInfo => Ok(Reply::new().with("users", Vec::<document::Value>::new())),
         Kind::KillOp => admin::kill_op(ctx, request),
         Kind::Fsync => Ok(Reply::new().with("numFiles", 1)),

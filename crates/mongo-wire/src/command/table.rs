@@ -1,7 +1,10 @@
 //! The commands this server knows.
 
 use document::{Raw, RawDoc};
+use engine::users::Role;
 use engine::{Error, Result};
+
+use crate::login::Need;
 
 /// A command's name and the rules that hold before its handler runs.
 #[derive(Debug)]
@@ -57,6 +60,9 @@ pub enum Kind {
     Explain,
     GetMore,
     KillCursors,
+    SaslStart,
+    SaslContinue,
+    Logout,
     Create,
     CollMod,
     Drop,
@@ -115,7 +121,7 @@ impl Spec {
     }
 }
 
-const NO_AUTH: Kind = Kind::Unsupported("this server has no users");
+const NO_AUTH: Kind = Kind::Unsupported("users are in the file that --users names");
 const ONE_NODE: Kind = Kind::Unsupported("this server is a set of one member");
 const NO_SCRIPT: Kind = Kind::Unsupported("this server runs no JavaScript");
 
@@ -174,8 +180,9 @@ static COMMANDS: &[Spec] = &[
     spec("fsync", Kind::Fsync).admin(),
     spec("logRotate", Kind::Accept).admin(),
     spec("setFeatureCompatibilityVersion", Kind::Accept).admin().writes(),
-    spec("saslStart", NO_AUTH),
-    spec("saslContinue", NO_AUTH),
+    spec("saslStart", Kind::SaslStart),
+    spec("saslContinue", Kind::SaslContinue),
+    spec("logout", Kind::Logout),
     spec("authenticate", NO_AUTH),
     spec("createUser", NO_AUTH).writes(),
     spec("updateUser", NO_AUTH).writes(),
@@ -198,6 +205,41 @@ static COMMANDS: &[Spec] = &[
     spec("compact", Kind::Accept).writes(),
     spec("reIndex", Kind::Unsupported("indexes are never out of step")).writes(),
 ];
+
+/// What a client needs to run the command, on a server with users.
+pub fn need(spec: &Spec, body: RawDoc<'_>) -> Need {
+    match spec.kind {
+        Kind::Hello { .. }
+        | Kind::Ping
+        | Kind::BuildInfo
+        | Kind::WhatsMyUri
+        | Kind::ConnectionStatus
+        | Kind::SaslStart
+        | Kind::SaslContinue
+        | Kind::Logout => Need::Nothing,
+        Kind::SetParameter
+        | Kind::ConfigureFailPoint
+        | Kind::SetClusterParameter
+        | Kind::KillOp
+        | Kind::KillAllSessions
+        | Kind::CurrentOp
+        | Kind::UsersInfo
+        | Kind::Fsync
+        | Kind::Accept => Need::Role(Role::Root),
+        Kind::Aggregate if !writes_its_result(body) => Need::Role(Role::Read),
+        Kind::CommitTransaction | Kind::AbortTransaction => Need::Role(Role::Read),
+        _ if spec.writes => Need::Role(Role::ReadWrite),
+        _ => Need::Role(Role::Read),
+    }
+}
+
+fn writes_its_result(body: RawDoc<'_>) -> bool {
+    let stages = body.get("pipeline").and_then(Raw::as_array);
+    stages.is_some_and(|stages| {
+        let named = |stage: Raw<'_>, name: &str| stage.as_document().is_some_and(|stage| stage.contains(name));
+        stages.values().any(|stage| named(stage, "$out") || named(stage, "$merge"))
+    })
+}
 
 /// Commands of API version 1, which `apiStrict` confines a client to.
 const STABLE: &[&str] = &[

@@ -7,6 +7,7 @@ use document::DocBuf;
 use engine::{Error, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::codec::{self, HEADER_LEN, Header, Incoming, ReplyFrame};
 use crate::command::Context;
@@ -22,22 +23,48 @@ const EXHAUST_ALLOWED_BYTE: usize = 2;
 /// Opened when it is first needed; dropped with the client.
 #[derive(Debug, Default)]
 pub struct Link {
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     /// Request ids of our own questions, below those that drivers count up.
     asked: i32,
 }
 
+/// To the deployment.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.write_all(bytes).await,
+            Stream::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    async fn read_exact(&mut self, bytes: &mut [u8]) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.read_exact(bytes).await.map(|_| ()),
+            Stream::Tls(stream) => stream.read_exact(bytes).await.map(|_| ()),
+        }
+    }
+
+    async fn read_at_most(&mut self, most: usize, buffer: &mut BytesMut) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.take(most as u64).read_buf(buffer).await,
+            Stream::Tls(stream) => stream.take(most as u64).read_buf(buffer).await,
+        }
+    }
+}
+
 impl Link {
-    async fn open(&mut self, ctx: &Context) -> Result<&mut TcpStream> {
+    async fn open(&mut self, ctx: &Context) -> Result<&mut Stream> {
         if self.stream.is_none() {
             let source = ctx.server.engine.source().ok_or_else(|| Error::internal("a link without a source"))?;
-            if source.uses_tls() {
-                return Err(Error::new(
-                    115,
-                    "commands do not pass through to a deployment that is reached over TLS; connect to it directly, \
-                     and here for change streams",
-                ));
-            }
             let (host, port) =
                 source.primary().ok_or_else(|| Error::unavailable("the deployment has no primary at the moment"))?;
             let connecting = TcpStream::connect((host.as_str(), port));
@@ -47,7 +74,16 @@ impl Link {
                 Err(_) => return Err(Error::unavailable(format!("{host}:{port} does not answer"))),
             };
             let _ = stream.set_nodelay(true);
-            self.stream = Some(stream);
+            self.stream = Some(match source.tls() {
+                None => Stream::Plain(stream),
+                Some(options) => {
+                    let connecting = ctx.server.front_tls.connect(options, &host, stream);
+                    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+                    let stream = connected
+                        .map_err(|_| Error::unavailable(format!("{host}:{port} does not answer to TLS")))??;
+                    Stream::Tls(Box::new(stream))
+                }
+            });
         }
         Ok(self.stream.as_mut().expect("it was just opened"))
     }
@@ -91,7 +127,7 @@ fn decode_reply(reply: Bytes) -> Option<DocBuf> {
 }
 
 async fn exchange(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     header: Header,
     message: &Bytes,
     silent: bool,
@@ -100,9 +136,9 @@ async fn exchange(
     if header.opcode == codec::OP_MSG && message.get(allowed).is_some_and(|flags| flags & 1 != 0) {
         let mut once = BytesMut::from(&message[..]);
         once[allowed] &= !1;
-        stream.write_all(&once).await?;
+        stream.write(&once).await?;
     } else {
-        stream.write_all(message).await?;
+        stream.write(message).await?;
     }
     if silent {
         return Ok(None);
@@ -110,7 +146,7 @@ async fn exchange(
     read_message(stream).await.map(Some)
 }
 
-async fn read_message(stream: &mut TcpStream) -> std::io::Result<Bytes> {
+async fn read_message(stream: &mut Stream) -> std::io::Result<Bytes> {
     let mut head = [0; HEADER_LEN];
     stream.read_exact(&mut head).await?;
     let invalid = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "a message without its frame");
@@ -120,8 +156,7 @@ async fn read_message(stream: &mut TcpStream) -> std::io::Result<Bytes> {
     while message.len() < header.length {
         let missing = header.length - message.len();
         message.reserve(missing.min(READ_STEP));
-        let mut rest = (&mut *stream).take(missing as u64);
-        if rest.read_buf(&mut message).await? == 0 {
+        if stream.read_at_most(missing, &mut message).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::marks::{self, Ref};
 use crate::expr::Expr;
 use crate::plan::{Field, FrameBound, JoinKey, Plan, WindowExpr};
+use crate::types::Type;
 
 type Memo = FxHashMap<*const Plan, Arc<Plan>>;
 
@@ -278,6 +279,39 @@ pub(super) fn join(
 }
 
 /// One row without columns.
+/// Elements that a function makes of one row, with their number as a further column.
+pub(super) fn with_ordinality(plan: &Arc<Plan>) -> Option<(Arc<Plan>, usize)> {
+    match &**plan {
+        Plan::Project { input, exprs, fields } => {
+            let (input, at) = with_ordinality(input)?;
+            let (mut exprs, mut fields) = (exprs.clone(), fields.clone());
+            exprs.push(Expr::column(at, Type::Int8));
+            fields.push(Field::new("ordinality", Type::Int8));
+            let column = exprs.len() - 1;
+            Some((Arc::new(Plan::Project { input, exprs, fields }), column))
+        }
+        Plan::Filter { input, predicate } => {
+            let (input, at) = with_ordinality(input)?;
+            Some((Arc::new(Plan::Filter { input, predicate: predicate.clone() }), at))
+        }
+        Plan::FlatMap { input, fields, ordinality: true, .. } if is_one_row(input) => {
+            Some((plan.clone(), fields.len() - 1))
+        }
+        Plan::FlatMap { input, function, args, outer, ordinality: false, fields } if is_one_row(input) => {
+            let mut fields = fields.clone();
+            fields.push(Field::new("ordinality", Type::Int8));
+            let (input, column) = (input.clone(), fields.len() - 1);
+            let (function, args, outer) = (*function, args.clone(), *outer);
+            Some((Arc::new(Plan::FlatMap { input, function, args, outer, ordinality: true, fields }), column))
+        }
+        _ => None,
+    }
+}
+
+fn is_one_row(plan: &Plan) -> bool {
+    matches!(plan, Plan::Values { rows, fields } if rows.len() == 1 && fields.is_empty())
+}
+
 pub(super) fn one_row() -> Arc<Plan> {
     Arc::new(Plan::Values { rows: vec![vec![]], fields: vec![] })
 }

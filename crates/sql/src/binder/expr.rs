@@ -75,7 +75,11 @@ impl Binder<'_> {
             }
             IsNotNull(inner) => {
                 let operand = self.bind_expr(inner, env)?;
-                Ok(negated(is_null(operand)))
+                Ok(match operand.kind {
+                    // Of a row: whether each of its values is there, which is not the opposite of IS NULL.
+                    ExprKind::Record(items) => and(items.into_iter().map(|item| negated(is_null(item))).collect()),
+                    _ => negated(is_null(operand)),
+                })
             }
             IsTrue(inner) => self.truth(inner, Some(true), false, env),
             IsNotTrue(inner) => self.truth(inner, Some(true), true, env),
@@ -441,6 +445,9 @@ fn unnested(ast: &ast::Expr) -> &ast::Expr {
 }
 
 pub(super) fn is_null(expr: Expr) -> Expr {
+    if let ExprKind::Record(items) = expr.kind {
+        return and(items.into_iter().map(|item| Expr::new(ExprKind::IsNull(Box::new(item)), Type::Bool)).collect());
+    }
     Expr::new(ExprKind::IsNull(Box::new(expr)), Type::Bool)
 }
 

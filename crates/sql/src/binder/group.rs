@@ -98,6 +98,10 @@ impl Binder<'_> {
                         [nested @ (ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_))] => {
                             all.extend(self.group_element(nested, items, groups, env)?);
                         }
+                        // The grammar reads them as calls there.
+                        [ast::Expr::Function(call)] if let Some(nested) = nested_sets(call) => {
+                            all.extend(self.group_element(&nested, items, groups, env)?);
+                        }
                         _ => all.push(self.group_list(set, items, groups, env)?),
                     }
                 }
@@ -256,6 +260,7 @@ impl Binder<'_> {
         if several {
             fields.push(Field::new("grouping_set", Type::Int4));
         }
+        let (plan, aggregates) = in_element_order(plan, aggregates);
         Ok(Arc::new(Plan::Aggregate { input: plan, groups, sets, aggregates, fields }))
     }
 
@@ -318,6 +323,39 @@ impl Binder<'_> {
             branches.push((test, literal(*b)));
         }
         Ok(Expr::new(ExprKind::Case { branches, otherwise: Some(Box::new(literal(*last))) }, Type::Int4))
+    }
+}
+
+/// Lists over the elements of one array have their order, unless they say another.
+fn in_element_order(plan: Arc<Plan>, mut aggregates: Vec<AggregateExpr>) -> (Arc<Plan>, Vec<AggregateExpr>) {
+    let is_list = |a: &AggregateExpr| a.function.is_list() && a.order_by.is_empty() && !a.distinct;
+    if !aggregates.iter().any(is_list) {
+        return (plan, aggregates);
+    }
+    let Some((plan, column)) = edit::with_ordinality(&plan) else { return (plan, aggregates) };
+    for aggregate in aggregates.iter_mut().filter(|a| is_list(a)) {
+        aggregate.order_by.push(super::subquery::by_number(column));
+    }
+    (plan, aggregates)
+}
+
+/// `ROLLUP (a, (b, c))` or `CUBE (…)` that was read as a function's call.
+fn nested_sets(call: &ast::Function) -> Option<ast::Expr> {
+    let name = super::call::function_name(&call.name).ok()?;
+    let ast::FunctionArguments::List(list) = &call.args else { return None };
+    let parts = super::call::arguments(&list.args)
+        .ok()?
+        .into_iter()
+        .map(|arg| match arg {
+            super::call::Arg::Expr(ast::Expr::Tuple(items)) => Some(items.clone()),
+            super::call::Arg::Expr(expr) => Some(vec![expr.clone()]),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>()?;
+    match name.as_str() {
+        "rollup" => Some(ast::Expr::Rollup(parts)),
+        "cube" => Some(ast::Expr::Cube(parts)),
+        _ => None,
     }
 }
 
@@ -500,9 +538,19 @@ pub(crate) fn aggregate_name(function: AggregateFunction) -> &'static str {
         Mode => "mode",
         BitAnd => "bit_and",
         BitOr => "bit_or",
+        BitXor => "bit_xor",
         CovarPop => "covar_pop",
         CovarSamp => "covar_samp",
         Corr => "corr",
+        RegrCount => "regr_count",
+        RegrAvgX => "regr_avgx",
+        RegrAvgY => "regr_avgy",
+        RegrSxx => "regr_sxx",
+        RegrSyy => "regr_syy",
+        RegrSxy => "regr_sxy",
+        RegrSlope => "regr_slope",
+        RegrIntercept => "regr_intercept",
+        RegrR2 => "regr_r2",
         AnyValue => "any_value",
     }
 }

@@ -31,6 +31,8 @@ pub(crate) mod marks;
 mod operator;
 mod order;
 mod query;
+mod record;
+mod recursive;
 mod scope;
 mod select;
 mod special;
@@ -208,6 +210,8 @@ struct Binder<'a> {
     settings: Vec<SetConfig>,
     ctes: Vec<Cte>,
     relations: usize,
+    /// How many recursive queries there are.
+    recursions: usize,
 }
 
 impl<'a> Binder<'a> {
@@ -221,6 +225,7 @@ impl<'a> Binder<'a> {
             settings: Vec::new(),
             ctes: Vec::new(),
             relations: 0,
+            recursions: 0,
         }
     }
 

@@ -348,6 +348,18 @@ impl Binder<'_> {
     ) -> Result<Expr> {
         let input = self.operand(ast, env)?;
         let copy = Operand { expr: input.expr.clone(), named: input.named };
+        if let Some(low) = symmetric(bounds.0) {
+            let other = Operand { expr: input.expr.clone(), named: input.named };
+            let last = Operand { expr: input.expr.clone(), named: input.named };
+            let (a, b) = (self.operand(low, env)?, self.operand(bounds.1, env)?);
+            let again = |of: &Operand| Operand { expr: of.expr.clone(), named: of.named };
+            let (c, d) = (again(&a), again(&b));
+            let either = or(vec![
+                and(vec![self.compare(input, ">=", a)?, self.compare(copy, "<=", b)?]),
+                and(vec![self.compare(other, ">=", d)?, self.compare(last, "<=", c)?]),
+            ]);
+            return Ok(if negated_between { negated(either) } else { either });
+        }
         let (low, high) = (self.operand(bounds.0, env)?, self.operand(bounds.1, env)?);
         let both = vec![self.compare(input, ">=", low)?, self.compare(copy, "<=", high)?];
         Ok(if negated_between { negated(and(both)) } else { and(both) })
@@ -382,6 +394,20 @@ impl Binder<'_> {
         let array = Box::new(self.coerce(array, &Type::array_of(resolved.parameter_types[1].clone()))?);
         let function = resolved.function;
         Ok(Expr::new(ExprKind::Quantified { function, input, array, all }, Type::Bool))
+    }
+}
+
+/// The low bound of BETWEEN SYMMETRIC, as the lexer marks it.
+fn symmetric(low: &ast::Expr) -> Option<&ast::Expr> {
+    let ast::Expr::Function(call) = low else { return None };
+    let marked =
+        matches!(&call.name.0[..], [ast::ObjectNamePart::Identifier(name)] if name.value == crate::parser::SYMMETRIC);
+    match &call.args {
+        ast::FunctionArguments::List(list) if marked => match &list.args[..] {
+            [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))] => Some(expr),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

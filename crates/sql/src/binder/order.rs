@@ -14,7 +14,7 @@ use crate::datum::Datum;
 use crate::error::{Result, SqlError};
 use crate::expr::{Expr, ExprKind};
 use crate::parser::fold;
-use crate::plan::{Plan, SortKey};
+use crate::plan::{Field, Frame, Plan, SortKey, WindowExpr, WindowFunction};
 use crate::types::Type;
 
 /// What to sort by: an output column, or an expression of the input.
@@ -212,12 +212,47 @@ impl Binder<'_> {
         let offset = self.row_count(offset, "OFFSET")?;
         let limit = match &query.fetch {
             None => self.row_count(limit, "LIMIT")?,
-            Some(ast::Fetch { with_ties: true, .. }) => return Err(SqlError::unsupported("FETCH … WITH TIES")),
             Some(ast::Fetch { percent: true, .. }) => return Err(SqlError::unsupported("FETCH … PERCENT")),
             Some(ast::Fetch { quantity: None, .. }) => Some(super::aggregate::int8(1)),
             Some(ast::Fetch { quantity: Some(quantity), .. }) => self.row_count(Some(quantity), "LIMIT")?,
         };
         Ok((limit, offset))
+    }
+
+    /// FETCH FIRST n ROWS WITH TIES: the rows that rank so high, less those that OFFSET leaves out.
+    pub(super) fn with_ties(&mut self, ordered: Ordered, limit: Expr, offset: Option<Expr>) -> Result<Ordered> {
+        let Ordered { mut bound, order } = ordered;
+        if order.is_empty() {
+            return Err(SqlError::syntax("WITH TIES cannot be specified without ORDER BY clause"));
+        }
+        let width = bound.plan.fields().len();
+        let numbered = |function| WindowExpr {
+            function,
+            args: vec![],
+            filter: None,
+            partition_by: vec![],
+            order_by: order.clone(),
+            frame: Frame::DEFAULT,
+            ty: Type::Int8,
+        };
+        let mut exprs = vec![numbered(WindowFunction::Rank)];
+        let mut fields = bound.plan.fields().to_vec();
+        fields.push(Field::new("rank", Type::Int8));
+        let rank = |column| Expr::column(column, Type::Int8);
+        let mut conditions = Vec::with_capacity(2);
+        match offset {
+            None => conditions.push(self.operator("<=", rank(width), limit)?),
+            Some(offset) => {
+                exprs.push(numbered(WindowFunction::RowNumber));
+                fields.push(Field::new("row_number", Type::Int8));
+                let last = self.operator("+", limit, offset.clone())?;
+                conditions.push(self.operator("<=", rank(width), last)?);
+                conditions.push(self.operator(">", rank(width + 1), offset)?);
+            }
+        }
+        let ranked = Arc::new(Plan::Window { input: bound.plan, exprs, fields });
+        bound.plan = edit::keep(edit::filter(ranked, conditions), &(0..width).collect::<Vec<_>>());
+        Ok(Ordered { bound, order })
     }
 
     fn row_count(&mut self, ast: Option<&ast::Expr>, clause: &str) -> Result<Option<Expr>> {

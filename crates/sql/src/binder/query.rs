@@ -94,7 +94,12 @@ impl Binder<'_> {
         let keys = order_keys(order_by.as_ref())?;
         let (limit, offset) = self.bind_limit(query)?;
         let ordered = self.bind_body(body, keys, parent)?;
-        Ok((ordered, limit, offset))
+        match limit {
+            Some(limit) if query.fetch.as_ref().is_some_and(|fetch| fetch.with_ties) => {
+                Ok((self.with_ties(ordered, limit, offset)?, None, None))
+            }
+            limit => Ok((ordered, limit, offset)),
+        }
     }
 
     fn bind_with(&mut self, with: &ast::With, parent: Option<&Scope<'_>>) -> Result<()> {
@@ -115,6 +120,12 @@ impl Binder<'_> {
             self.count_relation()?;
             if *recursive {
                 self.ctes.push(Cte { name: name.clone(), bound: None, depth: depth(parent) });
+                if let Some(bound) = self.bind_recursive(query, alias, parent).map_err(|e| e.at(position))? {
+                    self.ctes.pop();
+                    self.ctes.push(Cte { name: name.clone(), bound: Some(bound), depth: depth(parent) });
+                    previous = Some(name);
+                    continue;
+                }
             }
             // T5: a CTE that selects from nothing reads the one before it.
             let rewritten = crate::rewrite::implicit_from(query, previous.as_deref());
@@ -138,7 +149,10 @@ impl Binder<'_> {
     pub(super) fn cte(&mut self, name: &str, parent: Option<&Scope<'_>>) -> Result<Option<Bound>> {
         let Some(cte) = self.ctes.iter().rev().find(|cte| cte.name == name) else { return Ok(None) };
         let Some(bound) = &cte.bound else {
-            return Err(SqlError::unsupported("a recursive common table expression"));
+            let message = format!(
+                "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
+            );
+            return Err(SqlError::new("42P19", message));
         };
         let mut bound = bound.clone();
         let deeper = depth(parent).saturating_sub(cte.depth);
@@ -148,7 +162,12 @@ impl Binder<'_> {
         Ok(Some(bound))
     }
 
-    fn bind_body(&mut self, body: &SetExpr, keys: &[ast::OrderByExpr], parent: Option<&Scope<'_>>) -> Result<Ordered> {
+    pub(super) fn bind_body(
+        &mut self,
+        body: &SetExpr,
+        keys: &[ast::OrderByExpr],
+        parent: Option<&Scope<'_>>,
+    ) -> Result<Ordered> {
         match body {
             SetExpr::Select(select) => self.bind_select(select, keys, parent),
             SetExpr::Query(query) => {

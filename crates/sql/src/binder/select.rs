@@ -343,6 +343,11 @@ impl Binder<'_> {
             (TableFunction::Unnest, 1) => return Ok(()),
             (TableFunction::GenerateSubscripts, _) => "[#]",
             (TableFunction::ExpandArray, _) => "[x, n]",
+            (TableFunction::JsonArrayElements, _) => "[elements]",
+            (TableFunction::JsonArrayElementsText, _) => "[elements_text]",
+            (TableFunction::GenerateSeries, _) => "[series]",
+            (TableFunction::StringToTable, 2) => "[strings]",
+            (TableFunction::JsonPathQuery, 2) => "[path]",
             _ => {
                 return Err(SqlError::unsupported("more than one set-returning function in a SELECT list")
                     .with_hint("Read them in FROM."));

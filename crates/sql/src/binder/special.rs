@@ -87,9 +87,46 @@ impl Binder<'_> {
         }
     }
 
+    /// `x LIKE ANY (array)` and `x LIKE ALL (array)`, which the grammar reads as a call.
+    fn pattern_list(&mut self, ast: &ast::Expr, env: &mut Env<'_, '_>) -> Result<Option<Expr>> {
+        use ast::BinaryOperator::*;
+        let (negated, any, value, pattern, escape, operators) = match ast {
+            ast::Expr::Like { negated, any, expr, pattern, escape_char } => {
+                (negated, any, expr, pattern, escape_char, (PGLikeMatch, PGNotLikeMatch))
+            }
+            ast::Expr::ILike { negated, any, expr, pattern, escape_char } => {
+                (negated, any, expr, pattern, escape_char, (PGILikeMatch, PGNotILikeMatch))
+            }
+            _ => return Ok(None),
+        };
+        let all = match &**pattern {
+            ast::Expr::Function(call) if !any => match &call.args {
+                ast::FunctionArguments::List(list) if super::call::function_name(&call.name)? == "all" => {
+                    match &super::call::arguments(&list.args)?[..] {
+                        [super::call::Arg::Expr(array)] => Some(*array),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if !any && all.is_none() {
+            return Ok(None);
+        }
+        if escape.is_some() {
+            return Err(SqlError::syntax("syntax error at or near \"ESCAPE\""));
+        }
+        let operator = if *negated { operators.1 } else { operators.0 };
+        self.quantified(value, &operator, all.unwrap_or(pattern), all.is_some(), env).map(Some)
+    }
+
     /// LIKE, ILIKE, SIMILAR TO.
     pub(super) fn bind_pattern(&mut self, ast: &ast::Expr, env: &mut Env<'_, '_>) -> Result<Expr> {
         use ast::Expr::*;
+        if let Some(expr) = self.pattern_list(ast, env)? {
+            return Ok(expr);
+        }
         let (operator, function, not, value, pattern, escape) = match ast {
             Like { negated, any: false, expr, pattern, escape_char } => {
                 ("~~", "like", *negated, expr, pattern, escape_char)
@@ -100,7 +137,7 @@ impl Binder<'_> {
             SimilarTo { negated, expr, pattern, escape_char } => {
                 ("", "similar_to", *negated, expr, pattern, escape_char)
             }
-            _ => return Err(SqlError::unsupported("LIKE ANY")),
+            _ => return Err(SqlError::internal("not a pattern")),
         };
         let value = self.bind_expr(value, env)?;
         let value = self.pattern_operand(value)?;

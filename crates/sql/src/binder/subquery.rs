@@ -20,7 +20,7 @@ use super::select::{Clause, Env, State};
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
 use crate::expr::{Expr, ExprKind};
-use crate::plan::{AggregateExpr, AggregateFunction, Field, JoinKind, Plan};
+use crate::plan::{AggregateExpr, AggregateFunction, Field, JoinKind, Plan, SortKey};
 use crate::types::Type;
 
 /// Level-1 columns from here on are the operands of IN and ANY, which stand in `Pending::operands`
@@ -87,6 +87,10 @@ impl Binder<'_> {
         };
         let ty = Type::array_of(element.clone());
         let mut collect = aggregate(AggregateFunction::ArrayAgg, vec![Expr::column(0, element)], ty.clone());
+        let (plan, order) = match edit::with_ordinality(&plan) {
+            Some((numbered, column)) if order.is_empty() => (numbered, vec![by_number(column)]),
+            _ => (plan, order),
+        };
         collect.order_by = order;
         let empty = Expr::literal(Datum::Array(Arc::from([])), ty.clone());
         let value = Expr::new(ExprKind::Coalesce(vec![Expr::column(0, ty.clone()), empty]), ty.clone());
@@ -311,6 +315,11 @@ impl Binder<'_> {
         let inner = edit::shift_levels(&bound.plan, 1, -1);
         Ok(Some(edit::join(plan.clone(), inner, JoinKind::NullAwareAnti, vec![key], None)))
     }
+}
+
+/// In the order of a function's elements.
+pub(super) fn by_number(column: usize) -> SortKey {
+    SortKey { expr: Expr::column(column, Type::Int8), descending: false, nulls_first: false }
 }
 
 fn unnest(ast: &ast::Expr) -> &ast::Expr {

@@ -260,7 +260,7 @@ impl Binder<'_> {
             return self.rows_beside(left, name, bound, (ordinality, alias), kind, parent);
         }
         let outer = kind.kind() == JoinKind::Left;
-        let (function_plan, columns) = self.flat_map(plan, name, bound, ordinality, outer)?;
+        let (function_plan, columns) = self.flat_map(plan, name, bound, alias, (ordinality, outer))?;
         plan = function_plan;
         let right = self.function_scope(&columns, name, alias, ordinality, parent)?;
         let mut scope = match left {
@@ -305,7 +305,7 @@ impl Binder<'_> {
         if correlated {
             args.iter_mut().for_each(|arg| marks::raise(arg, 1));
         }
-        let (plan, columns) = self.flat_map(edit::one_row(), name, args, ordinality, false)?;
+        let (plan, columns) = self.flat_map(edit::one_row(), name, args, alias, (ordinality, false))?;
         let scope = self.function_scope(&columns, name, alias, ordinality, parent)?;
         let right = Side { plan, scope };
         match left {
@@ -315,14 +315,22 @@ impl Binder<'_> {
     }
 
     /// The input's rows with each row of the function; a scalar function gives one.
-    fn flat_map(
+    pub(super) fn flat_map(
         &mut self,
         input: Arc<Plan>,
         name: &str,
         args: Vec<Expr>,
-        ordinality: bool,
-        outer: bool,
+        alias: Option<&ast::TableAlias>,
+        (ordinality, outer): (bool, bool),
     ) -> Result<(Arc<Plan>, Columns)> {
+        if let Some(set) = super::record::record_function(name) {
+            return self.records(input, (name, set), args, alias, (ordinality, outer));
+        }
+        if name == "regexp_split_to_table" {
+            let array = self.flexible_call("regexp_split_to_array", args)?;
+            let (plan, columns) = self.flat_map(input, "unnest", vec![array], None, (ordinality, outer))?;
+            return Ok((plan, columns.into_iter().map(|(_, ty)| (name.to_string(), ty)).collect()));
+        }
         let Some(function) = table::by_name(name) else {
             if !functions::exists(name) && !args.is_empty() {
                 let types: Vec<String> = args.iter().map(|arg| arg.ty.to_string()).collect();
@@ -376,8 +384,11 @@ impl Binder<'_> {
             key: vec![],
             open: None,
         };
-        if let Some(alias) = alias {
-            rename(&mut bound, alias)?;
+        match alias {
+            // The names of a column definition list are the columns' already.
+            Some(_) if super::record::record_function(name).is_some() => {}
+            Some(alias) => rename(&mut bound, alias)?,
+            None => {}
         }
         let mut scope = Scope::of(parent, &bound, Some(relation), None);
         scope.relations[0].scalar = columns.len() == 1 && !ordinality;

@@ -10,7 +10,7 @@ use crate::error::{Result, SqlError};
 use crate::expr::Expr;
 use crate::functions;
 use crate::parser::fold;
-use crate::plan::{Frame, FrameBound, FrameUnit, SortKey, WindowExpr, WindowFunction};
+use crate::plan::{Exclude, Frame, FrameBound, FrameUnit, SortKey, WindowExpr, WindowFunction};
 use crate::types::Type;
 
 /// A definition with the window it was built on resolved.
@@ -18,6 +18,7 @@ struct Definition<'a> {
     partition_by: Vec<&'a ast::Expr>,
     order_by: &'a [ast::OrderByExpr],
     frame: Option<&'a ast::WindowFrame>,
+    exclude: Exclude,
 }
 
 impl Binder<'_> {
@@ -43,7 +44,8 @@ impl Binder<'_> {
         let partition_by =
             definition.partition_by.iter().map(|e| self.bind_known(e, &mut inner)).collect::<Result<Vec<_>>>()?;
         let order_by = self.sort_keys(definition.order_by, &mut inner)?;
-        let frame = self.frame(definition.frame, &order_by, &mut inner)?;
+        let mut frame = self.frame(definition.frame, &order_by, &mut inner)?;
+        frame.exclude = definition.exclude;
         let window = WindowExpr { function, args, filter, partition_by, order_by, frame, ty };
         Ok(env.state.add_window(window))
     }
@@ -85,11 +87,7 @@ impl Binder<'_> {
         env: &mut Env<'_, '_>,
     ) -> Result<Frame> {
         let Some(ast::WindowFrame { units, start_bound, end_bound }) = frame else {
-            return Ok(Frame {
-                unit: FrameUnit::Range,
-                start: FrameBound::UnboundedPreceding,
-                end: FrameBound::CurrentRow,
-            });
+            return Ok(Frame::DEFAULT);
         };
         let unit = match units {
             WindowFrameUnits::Rows => FrameUnit::Rows,
@@ -105,7 +103,7 @@ impl Binder<'_> {
             None => FrameBound::CurrentRow,
         };
         check_frame(&start, &end)?;
-        Ok(Frame { unit, start, end })
+        Ok(Frame { unit, start, end, exclude: Exclude::NoOthers })
     }
 
     fn frame_bound(
@@ -211,8 +209,10 @@ fn resolve_spec<'a>(
     before: usize,
 ) -> Result<Definition<'a>> {
     let ast::WindowSpec { window_name, partition_by, order_by, window_frame } = spec;
+    let (order_by, exclude) = exclusion(order_by);
+    let frame = window_frame.as_ref();
     let Some(name) = window_name else {
-        return Ok(Definition { partition_by: partition_by.iter().collect(), order_by, frame: window_frame.as_ref() });
+        return Ok(Definition { partition_by: partition_by.iter().collect(), order_by, frame, exclude });
     };
     let base = resolve_named(name, named, before)?;
     let refuse = |what: &str| Err(SqlError::new("42P20", format!("cannot {what} of window \"{}\"", fold(name))));
@@ -226,5 +226,21 @@ fn resolve_spec<'a>(
         return refuse("copy the frame clause");
     }
     let order_by = if order_by.is_empty() { base.order_by } else { order_by };
-    Ok(Definition { partition_by: base.partition_by, order_by, frame: window_frame.as_ref() })
+    Ok(Definition { partition_by: base.partition_by, order_by, frame, exclude })
+}
+
+/// The keys of the order, and the exclusion that the lexer put behind them.
+fn exclusion(order_by: &[ast::OrderByExpr]) -> (&[ast::OrderByExpr], Exclude) {
+    if let Some((ast::OrderByExpr { expr: ast::Expr::Identifier(name), .. }, keys)) = order_by.split_last()
+        && let Some(name) = name.value.strip_prefix(crate::parser::EXCLUDE)
+    {
+        let exclude = match name {
+            "current row" => Exclude::CurrentRow,
+            "group" => Exclude::Group,
+            "ties" => Exclude::Ties,
+            _ => Exclude::NoOthers,
+        };
+        return (keys, exclude);
+    }
+    (order_by, Exclude::NoOthers)
 }

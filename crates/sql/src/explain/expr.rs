@@ -3,7 +3,7 @@
 use crate::binder::aggregate_name;
 use crate::datum::Datum;
 use crate::expr::{Expr, ExprKind};
-use crate::plan::{AggregateExpr, Field, Frame, FrameBound, FrameUnit, SortKey, WindowExpr, WindowFunction};
+use crate::plan::{AggregateExpr, Exclude, Field, Frame, FrameBound, FrameUnit, SortKey, WindowExpr, WindowFunction};
 use crate::text;
 use crate::types::Type;
 
@@ -247,7 +247,8 @@ pub(super) fn window_to_sql(window: &WindowExpr, fields: &[Field]) -> String {
 fn frame_to_sql(frame: &Frame, fields: &[Field]) -> Option<String> {
     let default = frame.unit == FrameUnit::Range
         && frame.start == FrameBound::UnboundedPreceding
-        && frame.end == FrameBound::CurrentRow;
+        && frame.end == FrameBound::CurrentRow
+        && frame.exclude == Exclude::NoOthers;
     if default {
         return None;
     }
@@ -263,5 +264,11 @@ fn frame_to_sql(frame: &Frame, fields: &[Field]) -> Option<String> {
         FrameBound::Following(e) => format!("{} FOLLOWING", expr_to_sql(e, fields)),
         FrameBound::UnboundedFollowing => "UNBOUNDED FOLLOWING".to_string(),
     };
-    Some(format!("{unit} BETWEEN {} AND {}", bound(&frame.start), bound(&frame.end)))
+    let exclude = match frame.exclude {
+        Exclude::NoOthers => "",
+        Exclude::CurrentRow => " EXCLUDE CURRENT ROW",
+        Exclude::Group => " EXCLUDE GROUP",
+        Exclude::Ties => " EXCLUDE TIES",
+    };
+    Some(format!("{unit} BETWEEN {} AND {}{exclude}", bound(&frame.start), bound(&frame.end)))
 }

@@ -5,6 +5,7 @@ use crate::compare::sql_equal;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
 use crate::expr::EvalContext;
+use crate::json::Plain;
 use crate::plan::TableFunction;
 use crate::text;
 use crate::types::Type;
@@ -82,10 +83,41 @@ fn sizes(r: &mut Registry) {
     // The rows of generate_subscripts and _pg_expandarray as arrays, for several in one SELECT list.
     r.strict("[#](anyarray, int4) -> int4[]", |args, _| rows_as_array(TableFunction::GenerateSubscripts, args));
     r.strict("[x, n](anyarray) -> json[]", |args, _| rows_as_array(TableFunction::ExpandArray, args));
+    r.strict("[elements](json) -> json[]", |args, _| rows_as_array(TableFunction::JsonArrayElements, args));
+    r.strict("[elements_text](json) -> text[]", |args, _| rows_as_array(TableFunction::JsonArrayElementsText, args));
+    for ty in ["int4", "int8", "numeric"] {
+        r.strict(&format!("[series]({ty}, {ty}) -> {ty}[]"), |args, _| super::table::series_as_array(args));
+        r.strict(&format!("[series]({ty}, {ty}, {ty}) -> {ty}[]"), |args, _| super::table::series_as_array(args));
+    }
+    for ty in ["timestamp", "timestamptz"] {
+        r.strict(&format!("[series]({ty}, {ty}, interval) -> {ty}[]"), |args, _| super::table::series_as_array(args));
+    }
+    // What jsonb_to_record and jsonb_to_recordset take, and the arrays in it.
+    r.strict("[record](json) -> json", |args, _| record(args, "cannot call jsonb_to_record on a non-object"));
+    r.strict("[records](json) -> json", |args, _| {
+        record(args, "argument of jsonb_to_recordset must be an array of objects")
+    });
+    r.strict("[array](json) -> text[]", |args, _| {
+        let list = Plain::of(args[0].as_json()?.raw());
+        match list {
+            Plain::Null => Ok(Datum::Null),
+            Plain::Array(_) => rows_as_array(TableFunction::JsonArrayElementsText, args),
+            _ => Err(SqlError::new("22P02", "expected JSON array")),
+        }
+    });
+    r.strict("[strings](text, text) -> text[]", |args, _| rows_as_array(TableFunction::StringToTable, args));
+    r.strict("[path](json, text) -> json[]", |args, _| rows_as_array(TableFunction::JsonPathQuery, args));
     r.strict("cardinality(anyarray) -> int4", |args, _| {
         let sizes = dimensions(&args[0]);
         Ok(Datum::Int(if sizes.is_empty() { 0 } else { sizes.iter().product::<usize>() as i64 }))
     });
+}
+
+fn record(args: &[Datum], refusal: &str) -> Result<Datum> {
+    match Plain::of(args[0].as_json()?.raw()).as_object() {
+        Some(_) => Ok(args[0].clone()),
+        None => Err(SqlError::new("22023", refusal)),
+    }
 }
 
 fn items(array: &Datum) -> Result<&[Datum]> {

@@ -414,6 +414,18 @@ fn overlaps(args: &[Datum], ctx: &EvalContext<'_>) -> Result<Datum> {
     Ok(if first_end.is_null() { Datum::Null } else { Datum::Bool(compare(&start, &first_end).is_lt()) })
 }
 
+/// An interval's n-th part, as `/` has it.
+pub fn mean(sum: &Datum, count: i64) -> Result<Datum> {
+    interval::divide(sum.as_interval()?, count as f64).map(boxed)
+}
+
+/// Between two intervals, as `low + (high - low) * fraction` computes it.
+pub fn between(low: &Datum, high: &Datum, fraction: f64) -> Result<Datum> {
+    let (low, high) = (low.as_interval()?, high.as_interval()?);
+    let way = interval::multiply(&interval::add(high, &interval::negate(low)?)?, fraction)?;
+    interval::add(&way, low).map(boxed)
+}
+
 /// `value` an `offset` later or earlier: the bound of a RANGE frame.
 pub fn shift(value: &Datum, offset: &Datum, forward: bool) -> Result<Datum> {
     let negative = match offset {

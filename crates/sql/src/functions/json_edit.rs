@@ -33,6 +33,9 @@ pub(super) fn register(r: &mut Registry) {
     }
     r.strict("jsonb_set(json, text[], json) -> json", |args, _| set(args, true));
     r.strict("jsonb_set(json, text[], json, bool) -> json", |args, _| set(args, args[3].as_bool()?));
+    for rest in ["", ", bool", ", bool, text"] {
+        r.lenient(&format!("jsonb_set_lax(json, text[], json{rest}) -> json"), |args, _| set_lax(args));
+    }
     r.strict("jsonb_insert(json, text[], json) -> json", |args, _| insert(args, false));
     r.strict("jsonb_insert(json, text[], json, bool) -> json", |args, _| insert(args, args[3].as_bool()?));
     for prefix in ["json", "jsonb"] {
@@ -46,6 +49,39 @@ pub(super) fn register(r: &mut Registry) {
         pretty(args[0].as_json()?.raw(), 0, &mut out);
         Ok(Datum::text(out))
     });
+}
+
+/// `jsonb_set` that says what a NULL as the new value means.
+fn set_lax(args: &[Datum]) -> Result<Datum> {
+    let create = match args.get(3) {
+        None => true,
+        Some(Datum::Null) => return Ok(Datum::Null),
+        Some(create) => create.as_bool()?,
+    };
+    if args[0].is_null() || args[1].is_null() {
+        return Ok(Datum::Null);
+    }
+    if !args[2].is_null() {
+        return set(args, create);
+    }
+    let treatment = match args.get(4) {
+        None => "use_json_null",
+        Some(Datum::Null) => "",
+        Some(text) => text.as_text()?,
+    };
+    match treatment {
+        "raise_exception" => Err(SqlError::new("22004", "JSON value must not be null")),
+        "use_json_null" => {
+            let null = Datum::Json(crate::json::parse::parse("null")?);
+            set(&[args[0].clone(), args[1].clone(), null], create)
+        }
+        "delete_key" => edit(args[0].as_json()?, &args[1], Edit::Delete, "cannot delete path in scalar"),
+        "return_target" => Ok(args[0].clone()),
+        _ => Err(SqlError::new(
+            "22023",
+            "null_value_treatment must be \"delete_key\", \"return_target\", \"use_json_null\", or \"raise_exception\"",
+        )),
+    }
 }
 
 fn concat(a: &Json, b: &Json) -> Datum {

@@ -46,7 +46,7 @@ use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
 use crate::types::Type;
 
-pub use datetime::shift;
+pub use datetime::{between, mean, shift};
 pub use resolve::{Resolved, resolve, resolve_operator};
 pub use signature::{Parameter, Signature};
 pub use window::{window_by_name, window_type};

@@ -95,6 +95,11 @@ fn expressions(r: &mut Registry) {
         r.strict(&format!("regexp_split_to_array{signature}"), evals.1);
     }
     r.strict("regexp_count(text, text) -> int4", |args, _| count(args, ""));
+    r.strict("regexp_instr(text, text) -> int4", |args, _| {
+        let text = args[0].as_text()?;
+        let found = compile(args[1].as_text()?, "")?.find(text).map(|m| m.start());
+        Ok(Datum::Int(found.map_or(0, |at| text[..at].chars().count() as i64 + 1)))
+    });
     r.strict("regexp_like(text, text) -> bool", |args, _| matches(args, "").map(Datum::Bool));
     r.strict("regexp_like(text, text, text) -> bool", |args, _| matches(args, args[2].as_text()?).map(Datum::Bool));
     r.strict("regexp_substr(text, text) -> text", |args, _| {

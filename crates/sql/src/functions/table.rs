@@ -168,7 +168,7 @@ pub fn rows(function: TableFunction, args: &[Datum]) -> Result<Vec<Vec<Datum>>> 
             let object = json_read::object(&plain, "jsonb_object_keys")?;
             one(object.iter().map(|(name, _)| Datum::text(name)).collect())
         }
-        GenerateSeries => one(series(args)?),
+        GenerateSeries => one(series(args, MAX_ROWS)?),
         RegexpMatches => one(matches(args)?),
         StringToTable => {
             if args[0].is_null() {
@@ -335,11 +335,18 @@ fn each(value: &crate::datum::Json, convert: impl Fn(Raw<'_>) -> Datum, function
     }
 }
 
-fn too_many() -> SqlError {
-    SqlError::new("54000", format!("set-returning function returns more than {MAX_ROWS} rows"))
+fn too_many(most: usize) -> SqlError {
+    SqlError::new("54000", format!("set-returning function returns more than {most} rows"))
 }
 
-fn series(args: &[Datum]) -> Result<Vec<Datum>> {
+/// `generate_series` beside other set-returning functions of one SELECT list.
+pub(super) fn series_as_array(args: &[Datum]) -> Result<Datum> {
+    /// Most rows of it there.
+    const MOST: usize = 100_000;
+    Ok(Datum::Array(series(args, MOST)?.into()))
+}
+
+fn series(args: &[Datum], most: usize) -> Result<Vec<Datum>> {
     let zero = || SqlError::new("22023", "step size cannot equal zero");
     let mut out = Vec::new();
     let mut at = args[0].clone();
@@ -366,8 +373,8 @@ fn series(args: &[Datum]) -> Result<Vec<Datum>> {
         if if descending { order.is_lt() } else { order.is_gt() } {
             return Ok(out);
         }
-        if out.len() >= MAX_ROWS {
-            return Err(too_many());
+        if out.len() >= most {
+            return Err(too_many(most));
         }
         out.push(at.clone());
         let next = match (&at, &step) {

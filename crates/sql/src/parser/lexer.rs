@@ -3,7 +3,8 @@
 //!
 //! Three phrases that PostgreSQL does not know are marked here, before the grammar sees them,
 //! because it would read their first word as an alias: `EMIT CHANGES`, `AS OF TOKEN '…'` and a
-//! sink's `INTO 'url'`. `CHANGE_STREAM('s') SINCE 'a' UP TO 'b'` becomes a call with three arguments.
+//! sink's `INTO 'url'`. Two phrases that PostgreSQL knows and the grammar does not: `BETWEEN SYMMETRIC` (its
+//! low bound becomes a call) and a frame's `EXCLUDE` (a last key of the window's order). `CHANGE_STREAM('s') SINCE 'a' UP TO 'b'` becomes a call with three arguments.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,11 @@ pub(super) const EMIT_CHANGES: Token = Token::Char('\u{E000}');
 pub(super) const AS_OF_TOKEN: Token = Token::Char('\u{E001}');
 /// Stands for `INTO` before a URL.
 pub(super) const INTO_URL: Token = Token::Char('\u{E002}');
+
+/// The call around the low bound of `BETWEEN SYMMETRIC`.
+pub(crate) const SYMMETRIC: &str = "\u{E003}";
+/// The names of window keys that stand for a frame's EXCLUDE begin with this.
+pub(crate) const EXCLUDE: &str = "\u{E004}";
 
 /// Where the lines of a text begin, to turn the grammar's line and column into PostgreSQL's
 /// 1-based character position.
@@ -111,11 +117,33 @@ pub(super) fn split(source: &SourceMap) -> Result<Vec<StatementTokens>> {
         match token.token {
             Token::SemiColon => finish(source, std::mem::take(&mut current), &mut statements)?,
             Token::Whitespace(_) => {}
-            _ => current.push(token),
+            _ => push_operator(token, &mut current),
         }
     }
     finish(source, current, &mut statements)?;
     Ok(statements)
+}
+
+/// As PostgreSQL's lexer has it, an operator ends in a sign only if one of `~ ! @ # % ^ & | \` ?` is in it:
+/// `tags->-1` is an arrow and a sign.
+fn push_operator(token: TokenWithSpan, into: &mut Vec<TokenWithSpan>) {
+    let sign = match &token.token {
+        Token::CustomBinaryOperator(text) if !text.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) => {
+            match text.split_at_checked(text.len() - 1) {
+                Some(("->", "-")) => Some((Token::Arrow, Token::Minus)),
+                Some(("->", "+")) => Some((Token::Arrow, Token::Plus)),
+                Some(("->>", "-")) => Some((Token::LongArrow, Token::Minus)),
+                Some(("->>", "+")) => Some((Token::LongArrow, Token::Plus)),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    let Some((arrow, sign)) = sign else { return into.push(token) };
+    let end = token.span.end;
+    let middle = Location { line: end.line, column: end.column.saturating_sub(1) };
+    into.push(TokenWithSpan { token: arrow, span: Span::new(token.span.start, middle) });
+    into.push(TokenWithSpan { token: sign, span: Span::new(middle, end) });
 }
 
 fn finish(source: &SourceMap, tokens: Vec<TokenWithSpan>, into: &mut Vec<StatementTokens>) -> Result<()> {
@@ -228,12 +256,80 @@ fn mark_phrases(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         } else if next(0, "UP") && next(1, "TO") && is_string(tokens.get(at + 2)) && ends_stream_call(&out) {
             insert_bound(&mut out, "up_to", &tokens[at + 2], span);
             at += 3;
+        } else if next(0, "BETWEEN") && next(1, "SYMMETRIC") && ends_at_and(&tokens[at + 2..]).is_some() {
+            let low = ends_at_and(&tokens[at + 2..]).expect("just seen");
+            out.push(tokens[at].clone());
+            let symmetric = until(1);
+            out.push(TokenWithSpan { token: Token::make_word(SYMMETRIC, Some('"')), span: symmetric });
+            out.push(TokenWithSpan { token: Token::LParen, span: symmetric });
+            out.extend(mark_phrases(tokens[at + 2..at + 2 + low].to_vec()));
+            out.push(TokenWithSpan { token: Token::RParen, span: symmetric });
+            at += 2 + low;
+        } else if let Some((name, length)) = exclusion(&tokens[at..])
+            && mark_exclusion(&mut out, name, until(length - 1))
+        {
+            at += length;
         } else {
             out.push(tokens[at].clone());
             at += 1;
         }
     }
     out
+}
+
+/// How many tokens stand before the AND of a BETWEEN.
+fn ends_at_and(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let mut depth = 0usize;
+    for (n, token) in tokens.iter().enumerate() {
+        match &token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            token if is_keyword(token, Keyword::CASE) => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.checked_sub(1)?,
+            token if is_keyword(token, Keyword::END) => depth = depth.checked_sub(1)?,
+            token if depth == 0 && is_keyword(token, Keyword::AND) => return (n > 0).then_some(n),
+            Token::Comma if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `EXCLUDE …` at the end of a window: what it excludes, and its length.
+fn exclusion(tokens: &[TokenWithSpan]) -> Option<(&'static str, usize)> {
+    const FORMS: [(&[&str], &str); 4] = [
+        (&["EXCLUDE", "CURRENT", "ROW"], "current row"),
+        (&["EXCLUDE", "GROUP"], "group"),
+        (&["EXCLUDE", "TIES"], "ties"),
+        (&["EXCLUDE", "NO", "OTHERS"], "no others"),
+    ];
+    let (words, name) = FORMS.iter().find(|(words, _)| {
+        words.iter().enumerate().all(|(n, word)| tokens.get(n).is_some_and(|token| is_word(token, word)))
+    })?;
+    tokens.get(words.len()).is_some_and(|token| token.token == Token::RParen).then_some((*name, words.len()))
+}
+
+/// Puts the exclusion before the frame that the output ends in, as the last key of the window's order.
+fn mark_exclusion(out: &mut Vec<TokenWithSpan>, name: &str, span: Span) -> bool {
+    let (mut depth, mut frame, mut ordered) = (0usize, None, false);
+    for (n, token) in out.iter().enumerate().rev() {
+        match &token.token {
+            Token::RParen | Token::RBracket => depth += 1,
+            Token::LParen | Token::LBracket if depth == 0 => break,
+            Token::LParen | Token::LBracket => depth -= 1,
+            _ if depth > 0 => {}
+            _ if ["ROWS", "RANGE", "GROUPS"].iter().any(|unit| is_word(token, unit)) => frame = Some(n),
+            _ => ordered |= is_word(token, "ORDER"),
+        }
+    }
+    let Some(frame) = frame else { return false };
+    let word = |text: &str, quote| TokenWithSpan { token: Token::make_word(text, quote), span };
+    let key = word(&format!("{EXCLUDE}{name}"), Some('"'));
+    let before = match ordered {
+        true => vec![TokenWithSpan { token: Token::Comma, span }, key],
+        false => vec![word("ORDER", None), word("BY", None), key],
+    };
+    out.splice(frame..frame, before);
+    true
 }
 
 /// Does the output end in `CHANGE_STREAM(…)`, bounds included?

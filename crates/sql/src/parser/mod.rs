@@ -28,6 +28,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use cursor::fold;
+pub(crate) use lexer::{EXCLUDE, SYMMETRIC};
 pub use lexer::{MAX_TEXT_BYTES, SourceMap};
 pub use statement::Statement;
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use sql::plan::{AggregateExpr, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
+use smallvec::{SmallVec, smallvec};
+use sql::plan::{AggregateExpr, Exclude, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
 use sql::{Datum, SqlError};
 
 use crate::operator::StepContext;
@@ -170,17 +171,19 @@ impl<'a> Partition<'a> {
         let mut values = Vec::with_capacity(self.rows.len());
         for (at, i) in self.positions() {
             let frame = self.frame(&expr.frame, i, ctx)?;
+            let parts = self.without_excluded(&expr.frame, frame, i);
+            let filled = || parts.iter().filter(|part| !part.is_empty());
             let picked = match expr.function {
-                WindowFunction::FirstValue => Some(frame.start),
-                WindowFunction::LastValue => frame.end.checked_sub(1),
+                WindowFunction::FirstValue => filled().next().map(|part| part.start),
+                WindowFunction::LastValue => filled().next_back().map(|part| part.end - 1),
                 _ => match self.arg(expr, 1, at, ctx)? {
-                    Datum::Int(n) if n > 0 => frame.start.checked_add(n as u64 - 1),
+                    Datum::Int(n) if n > 0 => nth(&parts, n as u64 - 1),
                     Datum::Null => None,
                     _ => return Err(SqlError::new("22016", "argument of nth_value must be greater than zero")),
                 },
             };
             values.push(match picked {
-                Some(picked) if frame.contains(&picked) => self.arg(expr, 0, picked, ctx)?,
+                Some(picked) => self.arg(expr, 0, picked, ctx)?,
                 _ => Datum::Null,
             });
         }
@@ -248,7 +251,14 @@ impl<'a> Partition<'a> {
             self.update(&mut accumulator, aggregate, (held.end..wanted.end, 1), ctx)?;
             self.update(&mut accumulator, aggregate, (held.start..wanted.start, -1), ctx)?;
             held = wanted;
+            let excluded = self.excluded(frame, &held, i);
+            for rows in &excluded {
+                self.update(&mut accumulator, aggregate, (rows.clone(), -1), ctx)?;
+            }
             values.push(accumulator.value(aggregate)?);
+            for rows in excluded {
+                self.update(&mut accumulator, aggregate, (rows, 1), ctx)?;
+            }
         }
         Ok(values)
     }
@@ -273,6 +283,31 @@ impl<'a> Partition<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What EXCLUDE takes out of a frame of the row at index `i`.
+    fn excluded(&self, frame: &Frame, rows: &Range<u64>, i: usize) -> SmallVec<[Range<u64>; 2]> {
+        let (at, peers) = (self.range.start + i as u64, self.peers[i].clone());
+        let parts: SmallVec<[Range<u64>; 2]> = match frame.exclude {
+            Exclude::NoOthers => return SmallVec::new(),
+            Exclude::CurrentRow => smallvec![at..at + 1],
+            Exclude::Group => smallvec![peers],
+            Exclude::Ties => smallvec![peers.start..at, at + 1..peers.end],
+        };
+        let inside = parts.into_iter().map(|part| part.start.max(rows.start)..part.end.min(rows.end));
+        inside.filter(|part| part.start < part.end).collect()
+    }
+
+    /// The parts of a frame that EXCLUDE leaves.
+    fn without_excluded(&self, frame: &Frame, rows: Range<u64>, i: usize) -> SmallVec<[Range<u64>; 3]> {
+        let mut parts = SmallVec::new();
+        let mut from = rows.start;
+        for excluded in self.excluded(frame, &rows, i) {
+            parts.push(from..excluded.start);
+            from = excluded.end;
+        }
+        parts.push(from..rows.end);
+        parts
     }
 
     /// The positions in the frame of the row at index `i`.
@@ -354,4 +389,16 @@ impl<'a> Partition<'a> {
         let order = |row: &SortedRow| self.directions.compare(&row.keys[..1], &limit);
         Ok(self.all.before(|row| if is_start { order(row).is_lt() } else { order(row).is_le() }).0)
     }
+}
+
+/// The position of the n-th row, from 0, of some parts of a partition.
+fn nth(parts: &[Range<u64>], mut n: u64) -> Option<u64> {
+    for part in parts {
+        let len = part.end.saturating_sub(part.start);
+        if n < len {
+            return Some(part.start + n);
+        }
+        n -= len;
+    }
+    None
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use sql::plan::{Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
+use sql::plan::{Exclude, Frame, FrameBound, FrameUnit, WindowExpr, WindowFunction};
 use sql::{Datum, EvalContext, Expr, ExprKind, SqlError};
 
 use super::{Ranges, is_whole};
@@ -41,6 +41,16 @@ impl Reach {
             None => Some(1),
             Some(arg) => constant(arg),
         };
+        let framed = matches!(
+            expr.function,
+            WindowFunction::FirstValue
+                | WindowFunction::LastValue
+                | WindowFunction::NthValue
+                | WindowFunction::Aggregate(_)
+        );
+        if framed && expr.frame.exclude != Exclude::NoOthers {
+            return Ok(Reach::Everything);
+        }
         Ok(match expr.function {
             WindowFunction::RowNumber => Reach::Number,
             WindowFunction::Rank | WindowFunction::DenseRank => Reach::Rank,

@@ -6,10 +6,12 @@
 use ::sql::{Datum, Field, Row, SqlError, Type};
 use document::Raw;
 use store::{Direction, Reader as _};
-use views::runtime::{ViewStatus, store_error};
+use views::runtime::store_error;
 
+use super::super::lag::Lag;
 use super::super::runtime::Processed;
 use super::super::sinks::{datum_of, letter_columns, letter_row};
+use super::super::status::ViewStatus;
 use super::tables::{Found, time};
 use super::{int, text};
 use crate::Headwater;
@@ -71,6 +73,7 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("target", Type::Text),
             ("status", Type::Text),
             ("delivered", Type::Int8),
+            ("rate", Type::Float8),
             ("failures", Type::Int8),
             ("dead", Type::Int8),
             ("skipped", Type::Int8),
@@ -78,10 +81,12 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("in_flight", Type::Int8),
             ("parked_keys", Type::Int8),
             ("circuit_open", Type::Bool),
+            ("lag_events", Type::Int8),
             ("lag_ms", Type::Int8),
             ("last_latency_ms", Type::Int8),
             ("last_event_at", Type::Timestamptz),
             ("last_delivery_at", Type::Timestamptz),
+            ("last_heartbeat", Type::Timestamptz),
             ("last_error", Type::Text),
             ("created_at", Type::Timestamptz),
             ("holder", Type::Text),
@@ -185,10 +190,11 @@ fn number(n: u64) -> Datum {
 /// `sinks`.
 pub(super) fn sinks(engine: &Headwater) -> Found {
     let now_ms = engine.clock().now_ms();
-    engine.deliveries().snapshot().iter().map(|snapshot| sink_row(snapshot, now_ms)).collect()
+    let row = |snapshot: &SinkSnapshot| sink_row(snapshot, engine.sink_lag(snapshot, now_ms), now_ms);
+    engine.deliveries().snapshot().iter().map(row).collect()
 }
 
-fn sink_row(snapshot: &SinkSnapshot, now_ms: i64) -> Vec<(&'static str, Datum)> {
+fn sink_row(snapshot: &SinkSnapshot, lag: Lag, now_ms: i64) -> Vec<(&'static str, Datum)> {
     let (sink, report) = (&snapshot.sink, &snapshot.report);
     let numbers = &report.numbers;
     vec![
@@ -198,6 +204,7 @@ fn sink_row(snapshot: &SinkSnapshot, now_ms: i64) -> Vec<(&'static str, Datum)> 
         ("target", text(sink.shown_target())),
         ("status", text(report.state.as_str())),
         ("delivered", number(report.total_delivered())),
+        ("rate", Datum::Float(report.rate.per_second(now_ms))),
         ("failures", number(numbers.failures)),
         ("dead", number(numbers.dead)),
         ("skipped", number(numbers.skipped)),
@@ -205,10 +212,12 @@ fn sink_row(snapshot: &SinkSnapshot, now_ms: i64) -> Vec<(&'static str, Datum)> 
         ("in_flight", number(numbers.flying)),
         ("parked_keys", number(numbers.parked_keys)),
         ("circuit_open", Datum::Bool(numbers.circuit_open)),
-        ("lag_ms", int(snapshot.lag_ms(now_ms))),
+        ("lag_events", number(lag.events)),
+        ("lag_ms", int(lag.ms)),
         ("last_latency_ms", int(report.last_latency_ms)),
         ("last_event_at", time(report.last_event_ms)),
         ("last_delivery_at", time(report.last_delivery_ms)),
+        ("last_heartbeat", time(report.heartbeat_ms)),
         ("last_error", report.error.as_ref().map_or(Datum::Null, text)),
         ("created_at", time(sink.created_ms)),
         ("holder", if report.holder.is_empty() { Datum::Null } else { text(&report.holder) }),
@@ -218,16 +227,15 @@ fn sink_row(snapshot: &SinkSnapshot, now_ms: i64) -> Vec<(&'static str, Datum)> 
 
 /// `event_processor_status`: views and sinks alike.
 pub(super) fn processors(engine: &Headwater, views: &[ViewStatus]) -> Found {
-    let now = Datum::Timestamp(engine.clock().now_us());
     let view = |view: &ViewStatus| {
         vec![
             ("processor_id", text(format!("{}.{}", view.db, view.name))),
             ("kind", text("view")),
             ("status", text(if view.error.is_some() { "stopped" } else { "running" })),
-            ("event_count", number(view.counters.events)),
-            ("error_count", number(view.counters.failures)),
-            ("last_event_at", time(view.counters.last_event_ms)),
-            ("last_heartbeat", now.clone()),
+            ("event_count", number(view.events)),
+            ("error_count", number(view.failures)),
+            ("last_event_at", time(view.last_event_ms)),
+            ("last_heartbeat", time(view.heartbeat_ms)),
             ("last_error", view.error.as_ref().map_or(Datum::Null, text)),
         ]
     };
@@ -241,7 +249,7 @@ pub(super) fn processors(engine: &Headwater, views: &[ViewStatus]) -> Found {
             ("event_count", number(report.total_delivered())),
             ("error_count", number(report.numbers.failures)),
             ("last_event_at", time(report.last_event_ms)),
-            ("last_heartbeat", now.clone()),
+            ("last_heartbeat", time(report.heartbeat_ms)),
             ("last_error", report.error.as_ref().map_or(Datum::Null, text)),
         ]
     };

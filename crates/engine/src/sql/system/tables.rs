@@ -4,9 +4,9 @@
 use ::sql::{Datum, Field, SqlError, Type};
 use capture::{MirrorStatus, SourceStatus};
 use views::definition::StreamDefinition;
-use views::runtime::ViewStatus;
 
 use super::super::objects::scope_text;
+use super::super::status::{StreamStatus, ViewStatus};
 use super::{deliveries, int, text};
 use crate::Headwater;
 
@@ -26,7 +26,14 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("full_document_before_change", Type::Bool),
             ("retention", Type::Interval),
             ("events", Type::Int8),
+            ("rate", Type::Float8),
+            ("errors", Type::Int8),
+            ("last_error", Type::Text),
             ("last_event_at", Type::Timestamptz),
+            ("lag_events", Type::Int8),
+            ("lag_ms", Type::Int8),
+            ("kept_from", Type::Timestamptz),
+            ("retention_left_ms", Type::Int8),
             ("created_at", Type::Timestamptz),
             ("statement", Type::Text),
             ("paused", Type::Bool),
@@ -37,11 +44,15 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("status", Type::Text),
             ("row_count", Type::Int8),
             ("events_processed", Type::Int8),
+            ("rate", Type::Float8),
             ("changes", Type::Int8),
             ("failures", Type::Int8),
             ("last_failure", Type::Text),
             ("subscribers", Type::Int8),
             ("last_event_at", Type::Timestamptz),
+            ("lag_events", Type::Int8),
+            ("lag_ms", Type::Int8),
+            ("last_heartbeat", Type::Timestamptz),
             ("error", Type::Text),
             ("query", Type::Text),
         ]),
@@ -77,19 +88,19 @@ pub(super) fn rows(engine: &Headwater, name: &str) -> Result<Found, SqlError> {
     let sql = engine.sql();
     match name {
         "change_streams" => {
-            let counters = sql.counters.lock().clone();
             let definitions = sql.views.definitions();
-            let row = |stream: &StreamDefinition| {
-                let counted = counters.get(&(stream.db.clone(), stream.name.clone())).copied().unwrap_or_default();
-                stream_row(stream, counted.events, counted.last_event_ms)
+            let row = |status: StreamStatus| {
+                let stream = definitions.streams.get(&(status.db.clone(), status.name.clone()))?;
+                Some(stream_row(stream, &status))
             };
-            Ok(definitions.streams.values().map(|stream| row(stream)).collect())
+            Ok(engine.stream_status().into_iter().filter_map(row).collect())
         }
         "views" | "event_processor_status" => {
             // Rows are read on a thread of their own, which may wait for the view runtime.
             let status = tokio::runtime::Handle::try_current()
                 .map_err(|_| SqlError::internal("status outside of the runtime"))?
                 .block_on(sql.views.status(false))?;
+            let status: Vec<_> = status.into_iter().map(|view| engine.view_status(view)).collect();
             Ok(match name {
                 "views" => status.iter().map(view_row).collect(),
                 _ => deliveries::processors(engine, &status),
@@ -151,7 +162,7 @@ fn mirror_row(mirror: &MirrorStatus) -> Vec<(&'static str, Datum)> {
     ]
 }
 
-fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec<(&'static str, Datum)> {
+fn stream_row(stream: &StreamDefinition, status: &StreamStatus) -> Vec<(&'static str, Datum)> {
     let retention = |ms: i64| {
         const DAY_MS: i64 = 86_400_000;
         let days = i32::try_from(ms / DAY_MS).unwrap_or(i32::MAX);
@@ -169,8 +180,15 @@ fn stream_row(stream: &StreamDefinition, events: u64, last_event_ms: i64) -> Vec
         ("full_document", Datum::Bool(stream.images.full_document)),
         ("full_document_before_change", Datum::Bool(stream.images.before_change)),
         ("retention", stream.retention_ms.map_or(Datum::Null, retention)),
-        ("events", int(events as i64)),
-        ("last_event_at", time(last_event_ms)),
+        ("events", int(status.events as i64)),
+        ("rate", Datum::Float(status.rate)),
+        ("errors", int(status.errors as i64)),
+        ("last_error", status.last_error.as_ref().map_or(Datum::Null, text)),
+        ("last_event_at", time(status.last_event_ms)),
+        ("lag_events", int(status.lag_events as i64)),
+        ("lag_ms", int(status.lag_ms)),
+        ("kept_from", time(status.kept_from_ms)),
+        ("retention_left_ms", status.retention_left_ms.map_or(Datum::Null, int)),
         ("created_at", time(stream.created_ms)),
         ("paused", Datum::Bool(stream.paused_at.is_some())),
         ("statement", text(&stream.statement)),
@@ -183,12 +201,16 @@ fn view_row(view: &ViewStatus) -> Vec<(&'static str, Datum)> {
         ("view_name", text(&view.name)),
         ("status", text(if view.error.is_some() { "stopped" } else { "running" })),
         ("row_count", int(view.rows as i64)),
-        ("events_processed", int(view.counters.events as i64)),
-        ("changes", int(view.counters.changes as i64)),
-        ("failures", int(view.counters.failures as i64)),
-        ("last_failure", view.counters.last_failure.as_ref().map_or(Datum::Null, text)),
+        ("events_processed", int(view.events as i64)),
+        ("rate", Datum::Float(view.rate)),
+        ("changes", int(view.changes as i64)),
+        ("failures", int(view.failures as i64)),
+        ("last_failure", view.last_failure.as_ref().map_or(Datum::Null, text)),
         ("subscribers", int(view.subscribers as i64)),
-        ("last_event_at", time(view.counters.last_event_ms)),
+        ("last_event_at", time(view.last_event_ms)),
+        ("lag_events", int(view.lag_events as i64)),
+        ("lag_ms", int(view.lag_ms)),
+        ("last_heartbeat", time(view.heartbeat_ms)),
         ("error", view.error.as_ref().map_or(Datum::Null, text)),
         ("query", text(&view.query)),
     ]

@@ -1,0 +1,27 @@
+-- Window functions over finite partitions: frames, exclusion, named windows.
+SELECT id, row_number() OVER (ORDER BY id), rank() OVER (ORDER BY qty), dense_rank() OVER (ORDER BY qty) FROM o
+SELECT id, percent_rank() OVER (ORDER BY qty), cume_dist() OVER (ORDER BY qty), ntile(3) OVER (ORDER BY id) FROM o
+SELECT id, lag(qty) OVER (ORDER BY id), lead(qty, 2) OVER (ORDER BY id), lag(qty, 1, -1) OVER (PARTITION BY status ORDER BY id) FROM o
+SELECT id, first_value(qty) OVER w, last_value(qty) OVER w, nth_value(qty, 2) OVER w FROM o WINDOW w AS (PARTITION BY status ORDER BY id)
+SELECT id, sum(qty) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM o
+SELECT id, sum(qty) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE CURRENT ROW) FROM o
+SELECT id, count(*) OVER (ORDER BY qty GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM o
+SELECT id, count(*) OVER (ORDER BY qty RANGE BETWEEN 1 PRECEDING AND 2 FOLLOWING) FROM o
+SELECT id, sum(total) OVER (ORDER BY total RANGE BETWEEN 10.5 PRECEDING AND CURRENT ROW) FROM o
+SELECT id, count(*) OVER (ORDER BY at RANGE BETWEEN INTERVAL '10 days' PRECEDING AND INTERVAL '2 days' FOLLOWING) FROM o
+SELECT id, count(*) OVER (ORDER BY at DESC RANGE BETWEEN INTERVAL '1 month' PRECEDING AND CURRENT ROW) FROM o
+SELECT id, count(*) OVER (ORDER BY qty ROWS 2 PRECEDING EXCLUDE TIES), first_value(id) OVER (ORDER BY qty, id ROWS 2 PRECEDING EXCLUDE CURRENT ROW) FROM o
+SELECT id, sum(qty) OVER (ORDER BY qty GROUPS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE GROUP) FROM o
+SELECT id, sum(qty) OVER (ORDER BY qty ROWS UNBOUNDED PRECEDING EXCLUDE NO OTHERS) FROM (SELECT id, qty * 100 + id AS qty FROM o) q
+SELECT id, sum(qty) FILTER (WHERE paid) OVER (PARTITION BY status) FROM o
+SELECT id, sum(qty) OVER w, avg(total) OVER (w ROWS 1 PRECEDING) FROM o WINDOW w AS (PARTITION BY customer ORDER BY id)
+SELECT id, max(total) OVER (PARTITION BY status), total - avg(total) OVER (PARTITION BY status) AS off FROM o
+SELECT id, string_agg(note, ',') OVER (ORDER BY id ROWS 2 PRECEDING), array_agg(qty) OVER (ORDER BY id ROWS 2 PRECEDING) FROM o
+SELECT status, sum(total), rank() OVER (ORDER BY sum(total) DESC) FROM o GROUP BY status
+SELECT id, sum(qty) OVER (ORDER BY id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) FROM o
+SELECT id, first_value(id) OVER (ORDER BY total, id ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING), last_value(id) OVER (ORDER BY total, id ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING) FROM o
+SELECT id, bool_or(paid) OVER (ORDER BY id ROWS 1 PRECEDING), min(note) OVER (PARTITION BY qty), jsonb_agg(id) OVER (ORDER BY id ROWS 1 PRECEDING) FROM o
+SELECT id, stddev(qty) OVER (ORDER BY id ROWS 3 PRECEDING)::numeric(12,6) FROM o
+SELECT id, count(*) OVER () AS all FROM o
+SELECT id, sum(sum(qty)) OVER (ORDER BY id) FROM o GROUP BY id
+SELECT id, lag(id) OVER (PARTITION BY op ORDER BY id, total) FROM (SELECT DISTINCT id, op, total FROM e) e
