@@ -1,4 +1,4 @@
-//! Chores, one word each: `cargo xtask check | test | bench | bless | conformance | law | tidy`.
+//! Chores, one word each: `cargo xtask check | test | bench | bless | conformance | law | soak | tidy`.
 //!
 //! CI runs the same words. What a chore needs beyond Rust it looks for and says what is missing.
 
@@ -24,6 +24,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
                SELECT's constructs by name: SELECT = view = PostgreSQL 15
   compare [--events N] [--only ours|postgres|flink]
                the release binary beside PostgreSQL with triggers and Flink SQL
+  soak [--seed S] [--seeds N]
+               simulated lives of sinks (10,000 unless said): the scheduler alone, and the real runner
   tidy         headers, paths named in the docs, forbidden words";
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["law", ref rest @ ..] => clients::law(rest),
         ["constructs", ref rest @ ..] => clients::constructs(rest),
         ["compare", ref rest @ ..] => clients::compare(rest),
+        ["soak", ref rest @ ..] => soak(rest),
         ["tidy"] => tidy::run(&root()),
         _ => Err(USAGE.to_owned()),
     };
@@ -49,6 +52,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lives of sinks from seeds; one that fails prints its number.
+fn soak(options: &[&str]) -> Chore {
+    let env = match options {
+        [] => ("SIMULATION_SEEDS", "10000"),
+        ["--seeds", count] => ("SIMULATION_SEEDS", *count),
+        ["--seed", seed] => ("SIMULATION_SEED", *seed),
+        _ => return Err(USAGE.to_owned()),
+    };
+    let tests = ["--package", "delivery", "--test", "lives", "--test", "simulation"];
+    run_with("cargo", &[&["test"], &tests[..]].concat(), &[env])
 }
 
 /// The workspace folder.

@@ -31,6 +31,24 @@ impl std::fmt::Display for Uuid {
     }
 }
 
+impl std::str::FromStr for Uuid {
+    type Err = ();
+
+    /// As `Display` writes it.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(());
+        let mut bytes = [0; 16];
+        if digits.len() != 32 {
+            return Err(());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+        }
+        Ok(Uuid(bytes))
+    }
+}
+
 /// A fresh ObjectId: 4 bytes of seconds, 5 bytes of this process, a 3-byte counter.
 pub fn new_object_id(now_ms: i64) -> [u8; 12] {
     static PROCESS: LazyLock<[u8; 5]> = LazyLock::new(os_bytes);

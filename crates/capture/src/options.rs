@@ -1,5 +1,7 @@
 //! What to capture, and from where.
 
+use std::time::Duration;
+
 use document::{Doc, Value};
 use store::Namespace;
 
@@ -15,6 +17,11 @@ pub struct SourceOptions {
     /// Collections to mirror from the start, beside those that views ask for.
     pub mirrored: Vec<Namespace>,
     pub on_history_lost: HistoryLost,
+    /// Processes with the same group share sinks; what they share is in the deployment's database
+    /// `headwater`, whose changes are then not captured.
+    pub group: Option<String>,
+    /// How long a process of the group may be silent before another takes over.
+    pub group_lease: Duration,
 }
 
 impl SourceOptions {
@@ -25,6 +32,8 @@ impl SourceOptions {
             only_needed: false,
             mirrored: Vec::new(),
             on_history_lost: HistoryLost::default(),
+            group: None,
+            group_lease: Duration::from_secs(10),
         }
     }
 }
@@ -90,8 +99,28 @@ pub fn covers(watched: &[Watched], db: Option<&str>, collection: Option<&str>) -
     watched.is_empty() || db.is_some_and(|db| watched.iter().any(|one| one.covers(db, collection)))
 }
 
+/// The database of what the processes of a group share.
+pub const GROUP_DATABASE: &str = "headwater";
+
 /// The `$match` that leaves only what is captured; `None` for everything.
-pub fn filter(watched: &[Watched]) -> Option<Doc> {
+pub fn filter(options: &SourceOptions) -> Option<Doc> {
+    without_group(options, chosen(&options.watched))
+}
+
+/// The same without what a group's processes write themselves: or every position that is written would be
+/// an event, and that one's a position.
+pub fn without_group(options: &SourceOptions, chosen: Option<Doc>) -> Option<Doc> {
+    if options.group.is_none() {
+        return chosen;
+    }
+    let others = Doc::new().with("ns.db", Doc::new().with("$ne", GROUP_DATABASE));
+    match chosen {
+        None => Some(others),
+        Some(chosen) => Some(Doc::new().with("$and", vec![Value::from(others), Value::from(chosen)])),
+    }
+}
+
+fn chosen(watched: &[Watched]) -> Option<Doc> {
     if watched.is_empty() {
         return None;
     }

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::failure::Failure;
 use crate::mirror::{self, MirrorRecord, MirrorState};
 use crate::needs::{Need, Needs};
-use crate::options::{SourceOptions, covers};
+use crate::options::{GROUP_DATABASE, SourceOptions, covers};
 use crate::position::load_beginning;
 use crate::run;
 use crate::snapshot::Chosen;
@@ -252,6 +252,9 @@ impl Source {
 
     /// Is everything in the namespace captured? `None` is the database, or the deployment.
     pub fn covers(&self, db: Option<&str>, collection: Option<&str>) -> bool {
+        if self.0.shared.options.group.is_some() && db == Some(GROUP_DATABASE) {
+            return false;
+        }
         covers(&self.0.shared.options.watched, db, collection)
     }
 

@@ -16,7 +16,7 @@ use store::Namespace;
 
 use crate::failure::{Failure, STANDALONE};
 use crate::needs::{self, Need};
-use crate::options::{SourceOptions, filter};
+use crate::options::{SourceOptions, filter, without_group};
 
 /// How long the deployment may take to answer before it counts as unreachable, unless the
 /// connection string says otherwise.
@@ -174,8 +174,8 @@ impl Upstream {
         }
         let mut pipeline = vec![doc! { "$changeStream": stream }];
         let filter = match scope.options.only_needed {
-            true => needs::filter(scope.needs),
-            false => filter(&scope.options.watched),
+            true => without_group(scope.options, needs::filter(scope.needs)),
+            false => filter(scope.options),
         };
         if let Some(filter) = filter {
             pipeline.push(doc! { "$match": to_bson(&filter.to_buf())? });

@@ -217,6 +217,18 @@ impl Event {
     }
 }
 
+/// What is left of a batch when only the last change of each key counts: rows to write, keys to delete.
+pub(crate) fn net(events: &[Arc<Event>]) -> (Vec<&Event>, Vec<&Event>) {
+    let mut last = rustc_hash::FxHashMap::default();
+    for (at, event) in events.iter().enumerate() {
+        last.insert(&event.lane, at);
+    }
+    let mut kept: Vec<usize> = last.into_values().collect();
+    kept.sort_unstable();
+    let kept = kept.into_iter().map(|at| &*events[at]).filter(|event| event.kind != Kind::Other);
+    kept.partition(|event| event.kind == Kind::Upsert)
+}
+
 /// Bytes of any length as 32, the same for the same.
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;

@@ -36,6 +36,7 @@ mod tls;
 mod fixture;
 
 pub mod file;
+pub mod group;
 pub mod kafka;
 pub mod mongodb;
 pub mod nats;

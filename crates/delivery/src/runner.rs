@@ -258,7 +258,11 @@ impl Runner {
 
     /// How long until there may be something to do that nothing else tells of.
     fn wait(&self) -> Duration {
-        let heartbeat = self.heartbeat_at.saturating_duration_since(Instant::now());
+        // One that is due waits for the commit under way, whose end wakes.
+        let heartbeat = match self.commit {
+            Some(_) => HEARTBEAT,
+            None => self.heartbeat_at.saturating_duration_since(Instant::now()),
+        };
         let deadline = match self.scheduler.deadline_us() {
             Some(_) if self.sink.paused => heartbeat,
             // What could start must not: what keeps it from starting tells nobody when it is over.

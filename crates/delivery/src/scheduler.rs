@@ -437,9 +437,8 @@ impl<E: Clone> Scheduler<E> {
             }
             OnDeath::Skip => {
                 let skipped = self.lanes.land(key, 1);
-                if self.lanes.hold(key) {
-                    self.held.push(key.clone());
-                }
+                self.lanes.hold(key);
+                self.held.push(key.clone());
                 self.counters.skipped += skipped.len() as u64;
                 self.skipped += skipped.len();
                 skipped.iter().for_each(|waiting| self.settle(waiting));

@@ -458,7 +458,8 @@ fn every_life_of_a_sink_ends_well() {
     if let Ok(seed) = std::env::var("SIMULATION_SEED") {
         return World::new(seed.parse().unwrap()).run();
     }
-    for seed in 0..SEEDS {
+    let seeds = std::env::var("SIMULATION_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
+    for seed in 0..seeds {
         World::new(seed).run();
     }
 }

@@ -165,7 +165,9 @@ impl Headwater {
             deliveries,
             source,
         };
-        Ok(Headwater { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        inner.deliveries.follow_group(Arc::downgrade(&inner));
+        Ok(Headwater { inner })
     }
 
     /// Finishes what has been acknowledged and stops accepting writes.

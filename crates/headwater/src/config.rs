@@ -54,6 +54,12 @@ pub struct ServeArgs {
     /// The most that a materialized view may hold that does not say it itself, as in "1GB" [default: anything].
     #[arg(long, env = "HEADWATER_MAX_VIEW_STATE", value_name = "SIZE")]
     pub max_view_state: Option<String>,
+    /// With --source: share sinks with the other processes of this name over the same deployment.
+    #[arg(long, env = "HEADWATER_GROUP", value_name = "NAME")]
+    pub group: Option<String>,
+    /// With --group: seconds without a sign of life after which another process takes over [default: 10].
+    #[arg(long, env = "HEADWATER_GROUP_LEASE", value_name = "SECONDS")]
+    pub group_lease: Option<u64>,
     /// Users of the MongoDB port, one a line: name, role (read, readWrite or root), password or verifier.
     /// With it nobody gets in without logging in (SCRAM-SHA-256).
     #[arg(long, env = "HEADWATER_USERS", value_name = "FILE")]
@@ -87,6 +93,8 @@ struct File {
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
     max_view_state: Option<String>,
+    group: Option<String>,
+    group_lease: Option<u64>,
     users: Option<PathBuf>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -138,6 +146,8 @@ impl Config {
                 capture: args.capture.or(file.capture),
                 mirror: args.mirror.or(file.mirror),
                 on_history_lost: args.on_history_lost.or(file.on_history_lost),
+                group: args.group.or(file.group),
+                group_lease: args.group_lease.or(file.group_lease),
             })?,
             max_view_state: args.max_view_state.or(file.max_view_state).map(|text| size(&text)).transpose()?,
             users: users
@@ -179,7 +189,12 @@ struct Given {
     capture: Option<Vec<String>>,
     mirror: Option<Vec<String>>,
     on_history_lost: Option<String>,
+    group: Option<String>,
+    group_lease: Option<u64>,
 }
+
+/// Seconds that a lease may have.
+const LEASES: std::ops::RangeInclusive<u64> = 1..=3600;
 
 fn source(given: Given) -> Result<Option<SourceOptions>, String> {
     let Some(uri) = given.uri else {
@@ -187,6 +202,8 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
             ("capture", given.capture.is_some()),
             ("mirror", given.mirror.is_some()),
             ("on-history-lost", given.on_history_lost.is_some()),
+            ("group", given.group.is_some()),
+            ("group-lease", given.group_lease.is_some()),
         ];
         return match without.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(format!("--{option} says something of a source, and there is no --source")),
@@ -206,6 +223,22 @@ fn source(given: Given) -> Result<Option<SourceOptions>, String> {
     }
     if let Some(policy) = given.on_history_lost {
         options.on_history_lost = policy.parse().map_err(|e| format!("--on-history-lost: {e}"))?;
+    }
+    if let Some(name) = given.group {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+            return Err(format!("--group: \"{name}\" is no name of letters, digits, '-', '_' and '.'"));
+        }
+        options.group = Some(name);
+    }
+    if let Some(seconds) = given.group_lease {
+        if options.group.is_none() {
+            return Err("--group-lease says something of a group, and there is no --group".to_owned());
+        }
+        if !LEASES.contains(&seconds) {
+            return Err(format!("--group-lease: {seconds} is not from 1 to 3600 seconds"));
+        }
+        options.group_lease = std::time::Duration::from_secs(seconds);
     }
     Ok(Some(options))
 }

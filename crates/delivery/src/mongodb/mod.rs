@@ -1,10 +1,17 @@
 //! A collection of a MongoDB server: documents replaced and deleted by key.
 //!
-//! A repeated delivery of the newest change has no further effect. A crash may repeat the last
-//! changes of a key, in their order: the document ends where it was (at least once, and the same in
-//! effect).
+//! Where the server has transactions (a replica set, a sharded cluster), the sink's marks are in the
+//! collection `headwater_marks` of the same database and in the same transaction: each event has its
+//! effect exactly once, and none under an earlier fence. Of several changes of one key in a batch only
+//! the last one matters.
+//!
+//! At a standalone server a crash may repeat the last changes of a key, in their order: the document
+//! ends where it was (at least once, and the same in effect).
+
+mod marked;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
@@ -17,7 +24,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::OnceCell;
 
 use crate::event::{Event, Kind};
-use crate::target::{Delivery, Fault, Target};
+use crate::target::{Delivery, Fault, Marks, Target};
 
 /// Where and how to write.
 #[derive(Clone, Debug)]
@@ -28,27 +35,43 @@ pub struct MongoOptions {
     pub collection: String,
     /// Rows have their own `_id` (those of a change stream's documents).
     pub own_ids: bool,
+    /// Names this sink in `headwater_marks`.
+    pub sink: String,
 }
 
 pub struct Mongo {
     options: MongoOptions,
-    collection: OnceCell<Collection<RawDocumentBuf>>,
+    open: OnceCell<Open>,
+    /// Known once the server was reached.
+    transactional: AtomicBool,
+}
+
+/// A connection, and what it is used for.
+struct Open {
+    client: Client,
+    collection: Collection<RawDocumentBuf>,
 }
 
 impl Mongo {
     pub fn new(options: MongoOptions) -> Self {
-        Mongo { options, collection: OnceCell::new() }
+        Mongo { options, open: OnceCell::new(), transactional: AtomicBool::new(false) }
     }
 
-    async fn collection(&self) -> Result<&Collection<RawDocumentBuf>, Fault> {
-        let open = async || {
-            let mut options = ClientOptions::parse(&self.options.url).await.map_err(|e| fault_of(&e))?;
-            options.app_name = Some("headwater".to_owned());
-            options.server_selection_timeout.get_or_insert(std::time::Duration::from_secs(10));
-            let client = Client::with_options(options).map_err(|e| fault_of(&e))?;
-            Ok(client.database(&self.options.db).collection(&self.options.collection))
-        };
-        self.collection.get_or_try_init(open).await
+    async fn open(&self) -> Result<&Open, Fault> {
+        self.open.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Open, Fault> {
+        let mut options = ClientOptions::parse(&self.options.url).await.map_err(|e| fault_of(&e))?;
+        options.app_name = Some("headwater".to_owned());
+        options.server_selection_timeout.get_or_insert(std::time::Duration::from_secs(10));
+        let client = Client::with_options(options).map_err(|e| fault_of(&e))?;
+        let hello = client.database("admin").run_command(bson::doc! { "hello": 1 }).await;
+        let hello = hello.map_err(|e| fault_of(&e))?;
+        let transactional = hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+        self.transactional.store(transactional, Ordering::Release);
+        let collection = client.database(&self.options.db).collection(&self.options.collection);
+        Ok(Open { client, collection })
     }
 }
 
@@ -103,12 +126,24 @@ async fn apply(collection: &Collection<RawDocumentBuf>, event: &Event, own_ids: 
 #[async_trait]
 impl Target for Mongo {
     async fn check(&self) -> Result<(), Fault> {
-        let collection = self.collection().await?;
+        let collection = &self.open().await?.collection;
         collection.estimated_document_count().await.map(|_| ()).map_err(|e| fault_of(&e))
     }
 
+    fn keeps_marks(&self) -> bool {
+        self.transactional.load(Ordering::Acquire)
+    }
+
+    async fn marks(&self, fence: u64) -> Result<Option<Marks>, Fault> {
+        let open = self.open().await?;
+        if self.keeps_marks() { self.raise_fence(open, fence).await.map(Some) } else { Ok(None) }
+    }
+
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Fault> {
-        let collection = self.collection().await?;
+        let open = self.open().await?;
+        if self.keeps_marks() {
+            return self.deliver_marked(open, delivery).await;
+        }
         // Keys do not wait for each other; the events of one key do.
         let mut lanes: FxHashMap<&[u8], Vec<&Arc<Event>>> = FxHashMap::default();
         for event in &delivery.events {
@@ -116,7 +151,7 @@ impl Target for Mongo {
         }
         let work = lanes.into_values().map(|lane| async move {
             for event in lane {
-                apply(collection, event, self.options.own_ids).await?;
+                apply(&open.collection, event, self.options.own_ids).await?;
             }
             Ok(())
         });

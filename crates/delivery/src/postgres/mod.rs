@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Config};
 
-use crate::event::{Event, Kind, Position};
+use crate::event::{Position, net};
 use crate::target::{Delivery, Fault, Marks, Target};
 use crate::tls;
 use table::{Statements, Table};
@@ -114,18 +114,6 @@ fn fault_of(error: &tokio_postgres::Error) -> Fault {
         Some("22") => Fault::refused(shown(error)),
         _ => Fault::failed(shown(error)),
     }
-}
-
-/// What is left of a batch when only the last change of each key counts: rows to write, keys to delete.
-fn net(events: &[std::sync::Arc<Event>]) -> (Vec<&Event>, Vec<&Event>) {
-    let mut last = rustc_hash::FxHashMap::default();
-    for (at, event) in events.iter().enumerate() {
-        last.insert(&event.lane, at);
-    }
-    let mut kept: Vec<usize> = last.into_values().collect();
-    kept.sort_unstable();
-    let kept = kept.into_iter().map(|at| &*events[at]).filter(|event| event.kind != Kind::Other);
-    kept.partition(|event| event.kind == Kind::Upsert)
 }
 
 #[async_trait]

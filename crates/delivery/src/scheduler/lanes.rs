@@ -266,12 +266,12 @@ impl<E: Clone> Lanes<E> {
         self.resting.insert((until_us, key.clone()));
     }
 
-    /// Takes a ready lane out of the orders until `back`. False if it is gone.
-    pub fn hold(&mut self, key: &Bytes) -> bool {
+    /// Takes a lane out of the orders until `back`. One that is gone is held too: what comes of its
+    /// key must not start either.
+    pub fn hold(&mut self, key: &Bytes) {
         self.unlist(key);
-        let Some(lane) = self.lanes.get_mut(key) else { return false };
-        lane.state = State::Held;
-        true
+        let empty = || Lane { queue: VecDeque::new(), state: State::Held, alone: 0 };
+        self.lanes.entry(key.clone()).or_insert_with(empty).state = State::Held;
     }
 
     /// A batch failed: its events travel one by one.

@@ -249,3 +249,18 @@ fn a_sink_that_stops_at_errors_keeps_its_position() {
     assert_eq!(s.low(), Position::at(1));
     assert!(s.poll(SECOND).is_none());
 }
+
+#[test]
+fn what_comes_after_a_skipped_event_waits_until_the_skip_is_written() {
+    let mut s = scheduler(Policy { on_death: OnDeath::Skip, ..policy() });
+    give(&mut s, &[(1, "a 1")]);
+    let (number, _) = polled(&mut s, 0).remove(0);
+    s.failed(number, &Fault::refused("never"), 0);
+    // The lane was empty by then; a crash now would bring the first event back after the second.
+    give(&mut s, &[(2, "a 2")]);
+    assert_eq!(polled(&mut s, 0), []);
+    s.take_changes();
+    assert_eq!(polled(&mut s, 0), []);
+    s.changes_written();
+    assert_eq!(polled(&mut s, 0).remove(0).1, ["a 2"]);
+}

@@ -280,7 +280,7 @@ impl HandlerBuilder {
     {
         let engine = self.engine.clone();
         let plan = Arc::new(self.plan()?);
-        let call = Box::new(move |change| -> BoxFuture<'static, _> { Box::pin(call(change)) });
+        let call = Arc::new(move |change| -> BoxFuture<'static, _> { Box::pin(call(change)) });
         let (db, name) = names(&self.name);
         let deliveries = engine.deliveries();
         let _changing = engine.sql().ddl.lock().await;
@@ -303,7 +303,8 @@ impl HandlerBuilder {
         let start = if known { None } else { Some(start_position(&engine, self.from_oldest).await?) };
         deliveries.save(&sink, start, None).await.map_err(internal)?;
         deliveries.want_images(&sink, true);
-        deliveries.start(Arc::new(sink), Arc::new(Closure { call })).map_err(internal)
+        let threads = deliveries.handler_threads().map_err(internal)?;
+        deliveries.start(Arc::new(sink), Arc::new(Closure { call, threads })).map_err(internal)
     }
 
     fn plan(&self) -> Result<ChangesPlan> {
@@ -357,10 +358,21 @@ fn internal(error: ::sql::SqlError) -> Error {
     Error::unavailable(error.message)
 }
 
-type Call = Box<dyn Fn(Change) -> BoxFuture<'static, std::result::Result<(), Failure>> + Send + Sync>;
+type Call = Arc<dyn Fn(Change) -> BoxFuture<'static, std::result::Result<(), Failure>> + Send + Sync>;
 
 struct Closure {
     call: Call,
+    /// Apart from those of sinks: a closure that blocks its thread holds up other closures at most.
+    threads: tokio::runtime::Handle,
+}
+
+/// Ends a closure's future when its attempt is over.
+struct Attempt(tokio::task::JoinHandle<std::result::Result<(), Failure>>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[async_trait]
@@ -372,7 +384,13 @@ impl Target for Closure {
     async fn deliver(&self, delivery: &Delivery) -> std::result::Result<(), Fault> {
         for event in &delivery.events {
             let change = Change { event: Arc::clone(event), attempt: delivery.attempt };
-            (self.call)(change).await.map_err(|failure| match failure.is_final {
+            // The closure itself may panic or block before it has made its future.
+            let called = Arc::clone(&self.call);
+            let mut attempt = Attempt(self.threads.spawn(async move { called(change).await }));
+            let handled = (&mut attempt.0).await;
+            let handled =
+                handled.map_err(|_| Fault::failed("the handler panicked; the server's log has the details"))?;
+            handled.map_err(|failure| match failure.is_final {
                 true => Fault::refused(failure.message),
                 false => Fault::failed(failure.message),
             })?;

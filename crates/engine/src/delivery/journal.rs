@@ -177,6 +177,26 @@ pub(super) fn mark_letters(
     Ok(())
 }
 
+/// Marks the letters of a life that are shown as open and are done with elsewhere.
+pub(super) fn close_letters(txn: &mut WriteTxn, uid: Uuid, is_done: impl Fn(Position) -> bool) -> store::Result<()> {
+    let Some(collection) = txn.collection(&namespace(LETTERS)) else { return Ok(()) };
+    let prefix = format!("{uid}-");
+    let mut done = Vec::new();
+    for stored in txn.scan(collection.id, store::Direction::Forward) {
+        let letter = stored?.document;
+        let text = |name: &str| letter.get(name).and_then(document::Raw::as_str);
+        let position = text("_id").and_then(|id| id.strip_prefix(&prefix)).and_then(|text| text.parse().ok());
+        if let Some(position) = position
+            && matches!(text("status"), Some("dead" | "waiting"))
+            && is_done(position)
+        {
+            done.push(position);
+        }
+    }
+    let now_ms = txn.now_ms();
+    mark_letters(txn, uid, done, "closed", now_ms)
+}
+
 /// Before every record of a letter that is done with.
 const DONE: &[u8] = b"x\0";
 

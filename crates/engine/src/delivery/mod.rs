@@ -19,6 +19,7 @@
 pub(crate) mod definition;
 
 mod collection;
+mod group;
 mod handlers;
 mod heartbeat;
 mod journal;
@@ -37,19 +38,21 @@ mod tests;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::sql::{Source, SqlError};
 use base::{ClusterTime, Uuid};
 use bytes::Bytes;
 use changes::Hub;
+use delivery::group::{Group, HeldLease};
 use delivery::runner::{self, Command, Ended, Lease, Records, Sole};
 use delivery::{Position, Target};
 use document::{DocBuf, Raw};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use store::{Namespace, Reader as _, Store, WriteTxn};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use views::names::SessionCatalog;
 use views::runtime::store_error;
 use views::{Definitions, Views};
@@ -67,6 +70,8 @@ pub use topic::{TopicMessage, TopicReader};
 
 /// Threads that deliveries run on.
 const THREADS: usize = 2;
+/// Threads that closures of the embedding program run on.
+const HANDLER_THREADS: usize = 4;
 /// How long a sink may take to stop before it is left behind.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -78,6 +83,8 @@ struct Surroundings {
     views: Views,
     /// The log is a deployment's.
     captured: bool,
+    /// Other processes read the same deployment for the same sinks.
+    group: bool,
 }
 
 /// All sinks of a database.
@@ -86,6 +93,14 @@ pub(crate) struct Deliveries {
     means: targets::Means,
     running: Mutex<BTreeMap<(String, String), Running>>,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    handler_runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    /// Where other processes share the sinks.
+    group: Option<Arc<Group>>,
+    /// Leases that this process holds.
+    held: Mutex<BTreeMap<(String, String), Arc<HeldLease>>>,
+    /// Wakes whoever looks at the group's sinks.
+    kick: Arc<Notify>,
+    closing: AtomicBool,
     /// Pre-images kept for handlers that their program has not started yet, by name.
     awaited_images: Mutex<BTreeMap<String, Namespace>>,
 }
@@ -117,15 +132,25 @@ impl Deliveries {
     pub fn open(store: &Store, hub: &Hub, views: &Views, options: &Options) -> Self {
         let directory = options.dir.join("sinks").into();
         let captured = options.source.is_some();
+        let group = options.source.as_ref().is_some_and(|source| source.group.is_some());
         let clock = Arc::clone(&options.clock);
         let topics = topic::Topics::default();
         let means = targets::Means { store: store.clone(), clock, directory, captured, topics };
-        let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone(), captured };
+        let around = Surroundings { store: store.clone(), hub: hub.clone(), views: views.clone(), captured, group };
+        let group = options.source.as_ref().and_then(|source| {
+            let name = source.group.clone()?;
+            Some(Arc::new(Group::new(source.uri.clone(), name, group::holder(), source.group_lease)))
+        });
         let deliveries = Deliveries {
             around,
             means,
             running: Mutex::default(),
             runtime: Mutex::new(None),
+            handler_runtime: Mutex::new(None),
+            group,
+            held: Mutex::default(),
+            kick: Arc::default(),
+            closing: AtomicBool::new(false),
             awaited_images: Mutex::default(),
         };
         if let Err(error) = deliveries.restore() {
@@ -214,18 +239,12 @@ impl Deliveries {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
-        let mut runtime = self.runtime.lock();
-        if runtime.is_none() {
-            let made = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(THREADS)
-                .thread_name("delivery")
-                .enable_all()
-                .build()
-                .map_err(|error| SqlError::new("58000", format!("cannot start threads for sinks: {error}")))?;
-            *runtime = Some(made);
-        }
-        let runtime = runtime.as_ref().ok_or_else(|| SqlError::internal("no runtime for sinks"))?;
-        Ok(runtime.spawn(work))
+        Ok(threads(&self.runtime, "delivery", THREADS)?.spawn(work))
+    }
+
+    /// The threads that closures of the embedding program run on.
+    fn handler_threads(&self) -> Result<tokio::runtime::Handle, SqlError> {
+        threads(&self.handler_runtime, "handler", HANDLER_THREADS)
     }
 
     /// Starts a runner.
@@ -235,6 +254,16 @@ impl Deliveries {
             self.around.store.pin_log(&sink.pin_name(), Some(ClusterTime(low.time)));
         }
         let status = Arc::new(SinkStatus::new(self.delivered_before(&sink)?));
+        if self.is_shared(&sink) {
+            if self.group.is_none() {
+                let message = "this sink belongs to a group; start with --group to deliver it";
+                self.stand_by(sink, Arc::clone(&status));
+                status.fail(message);
+                return Ok(());
+            }
+            self.stand_by(sink, status);
+            return Ok(());
+        }
         let local = LocalRecords {
             sink: Arc::clone(&sink),
             store: self.around.store.clone(),
@@ -298,20 +327,50 @@ impl Deliveries {
         records::delivered(&snapshot, sink).map_err(store_error)
     }
 
-    /// Writes a definition with the position that its life begins at, forgetting `earlier` lives.
+    /// Writes a definition with the position that its life begins at, forgetting `earlier` lives; in a
+    /// group, for all of it.
     pub async fn save(
         &self,
         sink: &SinkDefinition,
         start: Option<Position>,
         earlier: Option<Uuid>,
     ) -> Result<(), SqlError> {
+        let is_new = start.is_some() && earlier.is_none();
+        if let Some(group) = self.shares(sink).filter(|_| is_new || self.is_shared(sink)) {
+            self.publish(group, sink, start, earlier).await?;
+            return self.save_here(sink, start, earlier).await;
+        }
+        self.save_record(sink, start, earlier, false).await
+    }
+
+    /// Knows from now on what the group says of a sink.
+    async fn save_here(
+        &self,
+        sink: &SinkDefinition,
+        start: Option<Position>,
+        earlier: Option<Uuid>,
+    ) -> Result<(), SqlError> {
+        self.save_record(sink, start, earlier, true).await
+    }
+
+    async fn save_record(
+        &self,
+        sink: &SinkDefinition,
+        start: Option<Position>,
+        earlier: Option<Uuid>,
+        shared: bool,
+    ) -> Result<(), SqlError> {
         let (key, stored) = (records::definition_key(&sink.db, &sink.name), sink.encode());
-        let uid = sink.uid;
+        let (uid, captured) = (sink.uid, self.around.captured);
+        let mark = shared.then(|| records::shared_key(&sink.db, &sink.name));
         let write = move |txn: &mut WriteTxn| {
             if let Some(earlier) = earlier {
-                retire(txn, earlier)?;
+                local::quietly(txn, captured, |txn| retire(txn, earlier))?;
             }
             txn.put_record(records::SPACE, &key, stored.bytes().clone());
+            if let Some(mark) = &mark {
+                txn.put_record(records::SPACE, mark, Bytes::new());
+            }
             if let Some(low) = start {
                 records::write_marks(txn, uid, &delivery::Marks { low, finished: Vec::new() })?;
             }
@@ -324,14 +383,31 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Forgets a sink, on disk too. It must have been stopped.
+    /// Is it one of the group's sinks?
+    fn is_shared(&self, sink: &SinkDefinition) -> bool {
+        let mark = records::shared_key(&sink.db, &sink.name);
+        let found = self.around.store.snapshot().and_then(|snapshot| snapshot.get_record(records::SPACE, &mark));
+        matches!(found, Ok(Some(_)))
+    }
+
+    /// Forgets a sink, on disk too; in a group, for all of it. It must have been stopped.
     pub async fn forget(&self, sink: &SinkDefinition) -> Result<(), SqlError> {
-        let gone = sink.clone();
+        if let Some(group) = self.shares(sink).filter(|_| self.is_shared(sink)) {
+            group.remove(&sink.db, &sink.name, sink.uid).await.map_err(group::sql_error)?;
+        }
+        self.forget_here(sink).await
+    }
+
+    async fn forget_here(&self, sink: &SinkDefinition) -> Result<(), SqlError> {
+        let (gone, captured) = (sink.clone(), self.around.captured);
         let write = move |txn: &mut WriteTxn| {
             txn.delete_record(records::SPACE, &records::definition_key(&gone.db, &gone.name));
+            txn.delete_record(records::SPACE, &records::shared_key(&gone.db, &gone.name));
             records::forget_delivered(txn, &gone);
-            journal::forget_heartbeat(txn, &gone.full_name())?;
-            retire(txn, gone.uid)
+            local::quietly(txn, captured, |txn| {
+                journal::forget_heartbeat(txn, &gone.full_name())?;
+                retire(txn, gone.uid)
+            })
         };
         self.around.store.write(write).await.map_err(store_error)?;
         self.around.store.pin_log(&sink.pin_name(), None);
@@ -363,14 +439,14 @@ impl Deliveries {
 
     /// Letters of these lanes are tried again.
     pub fn redrive(&self, sink: &SinkDefinition, lanes: Vec<Bytes>) -> Result<(), SqlError> {
-        if self.tell(&sink.db, &sink.name, Command::Redrive(lanes)) { Ok(()) } else { Err(not_running(sink)) }
+        if self.tell(&sink.db, &sink.name, Command::Redrive(lanes)) { Ok(()) } else { Err(self.not_running(sink)) }
     }
 
     /// Sets letters aside for good; says how many.
     pub async fn discard(&self, sink: &SinkDefinition, letters: Vec<(Bytes, Position)>) -> Result<usize, SqlError> {
         let (reply, answer) = oneshot::channel();
         if !self.tell(&sink.db, &sink.name, Command::Discard { letters, reply }) {
-            return Err(not_running(sink));
+            return Err(self.not_running(sink));
         }
         let discarded = answer.await.map_err(|_| SqlError::internal("the sink ended meanwhile"))?;
         discarded.map_err(|error| SqlError::new("58030", error.message))
@@ -383,10 +459,30 @@ impl Deliveries {
             let _ = running.commands.send(Command::Stop);
             let _ = running.ended.recv_timeout(STOP_TIME);
         }
+        self.release([(db.to_owned(), name.to_owned())]);
+    }
+
+    fn not_running(&self, sink: &SinkDefinition) -> SqlError {
+        let error = |message| SqlError::new("55000", message);
+        let holder = self.running.lock().get(&(sink.db.clone(), sink.name.clone())).map(|r| r.status.snapshot().holder);
+        match holder {
+            Some(holder) if !holder.is_empty() => {
+                error(format!("sink \"{}\" is delivered by another process: {holder}", sink.name))
+                    .with_hint("Say it there.")
+            }
+            _ => {
+                error(format!("sink \"{}\" does not run", sink.name)).with_hint("ALTER SINK … RESUME starts it again.")
+            }
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Lets every sink finish or give back what is under way, and write where it is.
     pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
         let all: Vec<Running> = std::mem::take(&mut *self.running.lock()).into_values().collect();
         for running in &all {
             let _ = running.commands.send(Command::Stop);
@@ -395,8 +491,12 @@ impl Deliveries {
         for running in all {
             let _ = running.ended.recv_deadline(deadline);
         }
-        if let Some(runtime) = self.runtime.lock().take() {
-            runtime.shutdown_background();
+        let held: Vec<_> = self.held.lock().keys().cloned().collect();
+        self.release(held);
+        for runtime in [&self.runtime, &self.handler_runtime] {
+            if let Some(runtime) = runtime.lock().take() {
+                runtime.shutdown_background();
+            }
         }
     }
 }
@@ -407,9 +507,21 @@ impl Drop for Deliveries {
     }
 }
 
-fn not_running(sink: &SinkDefinition) -> SqlError {
-    SqlError::new("55000", format!("sink \"{}\" does not run", sink.name))
-        .with_hint("ALTER SINK … RESUME starts it again.")
+/// Threads of that name, started when they are first wanted.
+fn threads(
+    runtime: &Mutex<Option<tokio::runtime::Runtime>>,
+    name: &str,
+    count: usize,
+) -> Result<tokio::runtime::Handle, SqlError> {
+    let mut runtime = runtime.lock();
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.handle().clone());
+    }
+    let made = tokio::runtime::Builder::new_multi_thread().worker_threads(count).thread_name(name).enable_all().build();
+    let made = made.map_err(|error| SqlError::new("58000", format!("cannot start threads for sinks: {error}")))?;
+    let handle = made.handle().clone();
+    *runtime = Some(made);
+    Ok(handle)
 }
 
 /// A life is over: its memory goes, its letters are marked.

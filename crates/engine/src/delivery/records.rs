@@ -3,6 +3,7 @@
 //! ```text
 //!   records "sinks":
 //!     'd' 0 db 0 name          definition
+//!     'g' 0 db 0 name          the sink is shared by a group of processes
 //!     'n' 0 db 0 name          how many events were delivered
 //!     'p' uid                  position: everything before it is finished
 //!     'l' uid position         finished, at or above the position
@@ -45,6 +46,11 @@ const PARTS: [Part; 6] = [Part::Position, Part::Ledger, Part::Letters, Part::Out
 
 pub(super) fn definition_key(db: &str, name: &str) -> Vec<u8> {
     ["d", db, name].join("\0").into_bytes()
+}
+
+/// Marks a sink as its group's.
+pub(super) fn shared_key(db: &str, name: &str) -> Vec<u8> {
+    ["g", db, name].join("\0").into_bytes()
 }
 
 fn count_key(sink: &SinkDefinition) -> Vec<u8> {

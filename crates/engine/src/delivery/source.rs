@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::sql::{Plan, SqlError};
 use async_trait::async_trait;
 use base::ClusterTime;
-use changes::{LogBatch, LogFilter, LogSubscription, Scope};
+use changes::{LogBatch, LogFilter, LogSubscription, ResumeToken, Scope};
 use dataflow::{Dataflow, Mode, OnError, StepContext};
 use delivery::runner::{Portion, Source};
 use delivery::{Event, Position};
@@ -89,6 +89,9 @@ pub(super) struct LogReader {
     store: Store,
     /// The name under which this sink keeps the log.
     pin: String,
+    /// Other processes have the same events in logs of their own: places must be the same there.
+    shared: bool,
+    last: Position,
 }
 
 /// Whose events are read.
@@ -188,11 +191,14 @@ impl LogReader {
             }
         };
         let stream = watched.stream(views)?;
-        let place = LogPosition { time: ClusterTime(from.time), index: from.index };
+        let shared = around.group;
+        // What is first here of a commit may not be its first elsewhere.
+        let place = LogPosition { time: ClusterTime(from.time), index: if shared { 0 } else { from.index } };
         let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
         let source = sink.source_name().into();
         let (views, store, pin) = (views.clone(), store.clone(), sink.pin_name());
-        Ok(LogReader { log, ahead: None, from, views, watched, source, query, store, pin })
+        let last = Position::START;
+        Ok(LogReader { log, ahead: None, from, views, watched, source, query, store, pin, shared, last })
     }
 
     async fn read(&mut self) -> Result<Portion, String> {
@@ -236,10 +242,41 @@ impl LogReader {
                 (None, Watched::Own(plan)) => own_event(entry, plan, &self.source, &mut portion),
             };
             made.map_err(|error| error.message)?;
+            if self.shared {
+                let from = portion.events.len() - portion.events.iter().rev().take_while(|e| is_of(e, entry)).count();
+                self.last = place_by_token(&mut portion.events[from..], entry, self.last);
+            }
         }
         portion.events.retain(|event| event.position >= self.from);
         Ok(portion)
     }
+}
+
+fn is_of(event: &Event, entry: &LogEntry) -> bool {
+    (event.position.time, event.position.index) == (entry.position.time.0, entry.position.index)
+}
+
+/// Parts that the rows of one event may have when several events share a place.
+const PARTS: u32 = 1 << 16;
+
+/// Gives the events of an entry the places that follow from the deployment's token. A log may have had
+/// to move an entry whose place was taken: by how much differs from process to process. Events of
+/// several shards may share a place; their order is the same everywhere.
+fn place_by_token(events: &mut [Event], entry: &LogEntry, last: Position) -> Position {
+    let token = entry.token.as_ref().and_then(|token| ResumeToken::parse(token.as_doc()).ok());
+    let index = match token {
+        Some(token) if token.cluster_time() == entry.position.time => token.facts().txn_op_index,
+        _ => entry.position.index,
+    };
+    let place = Position { index, ..Position::at(entry.position.time.0) };
+    let shares = last.time == place.time && last.index == place.index;
+    let base = if shares { (last.part / PARTS + 1) * PARTS } else { 0 };
+    let mut last = Position { part: base, ..place };
+    for event in events {
+        event.position = Position { part: base + event.position.part.min(PARTS - 1), ..place };
+        last = event.position;
+    }
+    last
 }
 
 #[async_trait]

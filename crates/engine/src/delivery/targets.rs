@@ -354,7 +354,7 @@ fn mongodb(sink: &SinkDefinition) -> Result<Arc<dyn Target>, SqlError> {
     match collection {
         Some(collection) if !db.is_empty() && !collection.is_empty() => {
             let own_ids = matches!(sink.source, SourcePlan::Stream { .. });
-            Ok(Arc::new(Mongo::new(MongoOptions { url, db, collection, own_ids })))
+            Ok(Arc::new(Mongo::new(MongoOptions { url, db, collection, own_ids, sink: sink.uid.to_string() })))
         }
         _ => Err(invalid("the target names no database or collection")
             .with_hint("Write mongodb://host/database?collection=name.")),

@@ -461,3 +461,44 @@ async fn the_urgent_goes_first_when_a_backlog_drains() {
     assert!(place <= 2, "the urgent one came {place}th in {order:?}");
     database.db.close();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_blocks_or_never_returns_parks_only_its_documents() {
+    let endpoint = Endpoint::start(|_| 200).await;
+    let database = Database::new();
+    database.run("CREATE CHANGE STREAM s ON orders").await;
+    database.run(&format!("CREATE SINK k FROM s INTO '{}'", endpoint.url)).await;
+    let handled: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let (seen, (release, blocked)) = (Arc::clone(&handled), crossbeam_channel::bounded::<()>(0));
+    let handler = database.db.handle("h").collection("shop", "orders").max_retries(0);
+    handler
+        .timeout(Duration::from_millis(100))
+        .start(move |change| {
+            let id = change.key().get("_id").and_then(|id| id.as_whole()).unwrap();
+            assert_ne!(id, 1, "the closure panics");
+            let (seen, blocked) = (Arc::clone(&seen), blocked.clone());
+            async move {
+                match id {
+                    2 => std::future::pending().await,
+                    3 => {
+                        let _ = blocked.recv();
+                    }
+                    _ => seen.lock().push(id),
+                }
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+    for id in 1..8 {
+        database.insert(id, "new").await;
+    }
+    database.becomes("SELECT status FROM dead_letters", "dead\ndead\ndead").await;
+    database.becomes("SELECT delivered FROM sinks WHERE sink_name = 'k'", "7").await;
+    database.becomes("SELECT delivered FROM sinks WHERE sink_name = 'h'", "4").await;
+    let mut seen = handled.lock().clone();
+    seen.sort_unstable();
+    assert_eq!(seen, [4, 5, 6, 7]);
+    drop(release);
+    database.db.close();
+}

@@ -99,8 +99,27 @@ pub(super) async fn create(
     Ok(Done { tag: TAG, notices })
 }
 
-/// The time after which events belong to the stream.
-async fn start(engine: &Headwater, stream: &StreamDefinition, at: Option<&StartAt>) -> Result<ClusterTime, SqlError> {
+/// Defines a stream as another process of the group has it. The caller holds the definitions.
+pub(crate) async fn adopt(engine: &Headwater, stored: StoredDefinition) -> Result<(), SqlError> {
+    let (sql, store) = (engine.sql(), engine.store());
+    let stream = definitions::stream_of(&stored)?;
+    source::check_stream(engine, &stream)?;
+    let stream = StreamDefinition { start: stored.start, paused_at: None, ..stream };
+    definitions::save(store, StoredDefinition { id: 0, paused_at: None, ..stored }).await?;
+    interest::want_stream(store, engine.source(), &stream, true);
+    runtime::pin(store, &stream, engine.clock().now_ms());
+    let mut defined = Definitions::clone(&sql.views.definitions());
+    defined.streams.insert((stream.db.clone(), stream.name.clone()), Arc::new(stream));
+    sql.views.set_definitions(defined);
+    Ok(())
+}
+
+/// The time after which events belong to a stream, or a sink that reads it.
+pub(super) async fn start(
+    engine: &Headwater,
+    stream: &StreamDefinition,
+    at: Option<&StartAt>,
+) -> Result<ClusterTime, SqlError> {
     let store = engine.store();
     let mut oldest = store.oldest_time();
     if let Some(source) = engine.source() {

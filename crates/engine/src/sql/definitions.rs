@@ -251,7 +251,7 @@ pub(super) async fn forget(store: &Store, key: Vec<u8>) -> Result<(), SqlError> 
 }
 
 /// The stored form of a stream that is defined.
-pub(super) fn stored_stream(stream: &StreamDefinition, id: u64) -> StoredDefinition {
+pub(crate) fn stored_stream(stream: &StreamDefinition, id: u64) -> StoredDefinition {
     StoredDefinition {
         kind: views::definition::DefinitionKind::Stream,
         db: stream.db.clone(),

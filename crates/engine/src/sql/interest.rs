@@ -55,7 +55,7 @@ pub(super) fn want_stream(store: &Store, source: Option<&Deployment>, stream: &S
 }
 
 /// What a stream needs to be captured.
-pub(super) fn need_of(stream: &StreamDefinition) -> Need {
+pub(crate) fn need_of(stream: &StreamDefinition) -> Need {
     let (db, collection) = match &stream.scope {
         StreamScope::Collection { db, name } => (Some(db), Some(name)),
         StreamScope::Database(db) => (Some(db), None),

@@ -21,8 +21,8 @@
 pub(crate) mod binding;
 mod client_queries;
 mod cursors;
-mod ddl;
-mod definitions;
+pub(crate) mod ddl;
+pub(crate) mod definitions;
 mod explain;
 mod feed;
 pub(crate) mod interest;

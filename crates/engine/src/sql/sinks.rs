@@ -51,6 +51,7 @@ pub(super) async fn create(
     }
     let sink = SinkDefinition::bind(create, text, &catalog, Uuid::random(), engine.clock().now_ms())?;
     refuse_loop(&sink, &catalog)?;
+    deliveries.check_shared(&sink)?;
     let target = deliveries.target(&sink)?;
     let checking = Arc::clone(&target);
     let checked = deliveries.spawn(async move { checking.check().await })?.await;
@@ -73,13 +74,12 @@ async fn start(engine: &Headwater, sink: &SinkDefinition) -> Result<Position, Sq
         return Ok(Position::at(1));
     };
     let store = engine.store();
+    let definitions = engine.sql().views.definitions();
+    let stream = definitions.stream(db, name).ok_or_else(|| views::build::missing("change stream", name))?;
     if sink.options.snapshot == Some(true) {
-        let definitions = engine.sql().views.definitions();
-        let stream = definitions.stream(db, name).ok_or_else(|| views::build::missing("change stream", name))?;
         return Ok(Position::at(stream.start.next().max(store.oldest_time()).0));
     }
-    let now = store.write(|_| Ok(())).await.map_err(store_error)?.time;
-    Ok(Position::at(now.next().0))
+    Ok(Position::at(super::ddl::start(engine, stream, None).await?.next().0))
 }
 
 /// 42P16 for a sink whose own writes would come back to it, directly or through views.

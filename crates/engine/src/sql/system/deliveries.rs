@@ -89,6 +89,8 @@ pub(super) fn columns(name: &str) -> Option<Vec<Field>> {
             ("last_heartbeat", Type::Timestamptz),
             ("last_error", Type::Text),
             ("created_at", Type::Timestamptz),
+            ("holder", Type::Text),
+            ("fence", Type::Int8),
         ]),
         "event_processor_status" => of(&[
             ("processor_id", Type::Text),
@@ -218,6 +220,8 @@ fn sink_row(snapshot: &SinkSnapshot, lag: Lag, now_ms: i64) -> Vec<(&'static str
         ("last_heartbeat", time(report.heartbeat_ms)),
         ("last_error", report.error.as_ref().map_or(Datum::Null, text)),
         ("created_at", time(sink.created_ms)),
+        ("holder", if report.holder.is_empty() { Datum::Null } else { text(&report.holder) }),
+        ("fence", if report.fence == 0 { Datum::Null } else { number(report.fence) }),
     ]
 }
 
