@@ -25,7 +25,7 @@ use base::Clock;
 use base::random::Random;
 use bytes::Bytes;
 use delivery::runner::{
-    Command, Done, Ended, Lease, Memory, Numbers, Observer, Open, Portion, Records, RecordsError, Sink, Source, Step,
+    Command, Done, Ended, Lease, Memory, Observer, Open, Portion, Records, RecordsError, Round, Sink, Source, Step,
     StoredLetter, run,
 };
 use delivery::{Delivery, Event, Fault, Kind, LetterState, Marks, OnDeath, Policy, Position, Target};
@@ -468,8 +468,8 @@ impl Target for Fickle {
 struct Nobody;
 
 impl Observer for Nobody {
-    fn report(&self, _: bool, numbers: Numbers, oldest_ms: Option<i64>) {
-        assert!(numbers.waiting > 0 || oldest_ms.is_none(), "what waits has an age");
+    fn report(&self, round: &Round) {
+        assert!(round.numbers.waiting > 0 || round.oldest_ms.is_none(), "what waits has an age");
     }
     fn waits(&self, _: &str) {}
     fn attempt_failed(&self, _: &str, _: i64) {}
