@@ -23,14 +23,20 @@ def shop(server):
     """The article's streams in its database, and changes that each of its conditions is about."""
     client = server.mongo()
     database = client.real_time_app
+    streams = ("user_activity_stream", "order_processing_stream", "business_intelligence_stream")
     with server.sql(database.name) as sql:
+        # Other tests have the article's names in this database, too.
+        for stream in streams:
+            sql.execute(f"DROP CHANGE STREAM IF EXISTS {stream} CASCADE")
+        client.drop_database(database.name)
         for number in "135":
             sql.execute(statement(number))
         fill(database)
         yield database
         for view in ("v", "o", "read"):
             sql.execute(f"DROP MATERIALIZED VIEW IF EXISTS {view} CASCADE")
-        sql.execute("DROP CHANGE STREAM user_activity_stream, order_processing_stream, business_intelligence_stream CASCADE")
+        for stream in streams:
+            sql.execute(f"DROP CHANGE STREAM {stream} CASCADE")
     client.drop_database(database.name)
     client.close()
 
