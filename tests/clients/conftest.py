@@ -70,3 +70,12 @@ def database(server, request):
     yield client[name]
     client.drop_database(name)
     client.close()
+
+
+@pytest.fixture
+def own_server():
+    """A server for one test, which may do with it what it likes."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = Server(directory)
+        yield server
+        server.stop()

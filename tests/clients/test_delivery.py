@@ -18,7 +18,7 @@ import psycopg
 import pymongo
 import pytest
 
-from conftest import BINARY, Server
+from conftest import BINARY
 
 
 def free_port():
@@ -113,14 +113,6 @@ def redis_port():
 def redis(port, *command):
     done = subprocess.run(["redis-cli", "-p", str(port), *command], capture_output=True, text=True)
     return done.stdout.strip()
-
-
-@pytest.fixture
-def own_server():
-    with tempfile.TemporaryDirectory() as directory:
-        server = Server(directory)
-        yield server
-        server.stop()
 
 
 def one(server, query):

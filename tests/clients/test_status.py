@@ -2,20 +2,10 @@
 
 import json
 import subprocess
-import tempfile
 import time
 import urllib.request
 
-import pytest
-from conftest import BINARY, Server
-
-
-@pytest.fixture
-def own_server():
-    with tempfile.TemporaryDirectory() as directory:
-        server = Server(directory)
-        yield server
-        server.stop()
+from conftest import BINARY
 
 
 def rows(server, query):

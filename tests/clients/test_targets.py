@@ -22,7 +22,7 @@ import websockets.exceptions
 import websockets.sync.client
 
 from conftest import Server
-from test_delivery import Endpoint, endpoint, free_port, one, own_server, postgres, redis_port, until  # noqa: F401
+from test_delivery import Endpoint, endpoint, free_port, one, postgres, redis_port, until  # noqa: F401
 
 
 # ---- NATS --------------------------------------------------------------------------------------

@@ -427,6 +427,34 @@ impl Plan {
         }
     }
 
+    /// The node with other inputs, given in the order of `Plan::inputs`.
+    pub fn with_inputs(&self, inputs: Vec<Arc<Plan>>) -> Plan {
+        let mut plan = self.clone();
+        let mut inputs = inputs.into_iter();
+        let mut next = |slot: &mut Arc<Plan>| {
+            if let Some(input) = inputs.next() {
+                *slot = input;
+            }
+        };
+        match &mut plan {
+            Plan::Scan { .. } | Plan::Values { .. } => {}
+            Plan::Filter { input, .. }
+            | Plan::Project { input, .. }
+            | Plan::Aggregate { input, .. }
+            | Plan::Distinct { input }
+            | Plan::TopN { input, .. }
+            | Plan::FlatMap { input, .. }
+            | Plan::Window { input, .. }
+            | Plan::Sort { input, .. }
+            | Plan::Limit { input, .. } => next(input),
+            Plan::SetOp { left, right, .. } | Plan::Join { left, right, .. } => {
+                next(left);
+                next(right);
+            }
+        }
+        plan
+    }
+
     /// Does any expression depend on the time of evaluation?
     pub fn reads_now(&self) -> bool {
         let mut found = false;

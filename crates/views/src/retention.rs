@@ -36,31 +36,10 @@ impl Retain {
         }
         let made = match &**plan {
             Plan::Scan { source: Source::Stream { .. }, columns, fields } => recent(plan, columns, fields, self.us),
-            _ => self.inner(plan),
+            _ => Arc::new(plan.with_inputs(plan.inputs().into_iter().map(|input| self.plan(input)).collect())),
         };
         self.done.insert(Arc::as_ptr(plan), Arc::clone(&made));
         made
-    }
-
-    fn inner(&mut self, plan: &Plan) -> Arc<Plan> {
-        let mut changed = plan.clone();
-        match &mut changed {
-            Plan::Scan { .. } | Plan::Values { .. } => {}
-            Plan::Filter { input, .. }
-            | Plan::Project { input, .. }
-            | Plan::Aggregate { input, .. }
-            | Plan::Distinct { input }
-            | Plan::TopN { input, .. }
-            | Plan::FlatMap { input, .. }
-            | Plan::Window { input, .. }
-            | Plan::Sort { input, .. }
-            | Plan::Limit { input, .. } => *input = self.plan(input),
-            Plan::SetOp { left, right, .. } | Plan::Join { left, right, .. } => {
-                *left = self.plan(left);
-                *right = self.plan(right);
-            }
-        }
-        Arc::new(changed)
     }
 }
 

@@ -98,34 +98,6 @@ pub(crate) fn window_exprs_mut(window: &mut WindowExpr, map: &mut dyn FnMut(&mut
     }
 }
 
-/// The node with other inputs, given in the order of `Plan::inputs`.
-pub(crate) fn with_inputs(plan: &Plan, inputs: Vec<Arc<Plan>>) -> Plan {
-    let mut plan = plan.clone();
-    let mut inputs = inputs.into_iter();
-    let mut next = |slot: &mut Arc<Plan>| {
-        if let Some(input) = inputs.next() {
-            *slot = input;
-        }
-    };
-    match &mut plan {
-        Plan::Scan { .. } | Plan::Values { .. } => {}
-        Plan::Filter { input, .. }
-        | Plan::Project { input, .. }
-        | Plan::Aggregate { input, .. }
-        | Plan::Distinct { input }
-        | Plan::TopN { input, .. }
-        | Plan::FlatMap { input, .. }
-        | Plan::Window { input, .. }
-        | Plan::Sort { input, .. }
-        | Plan::Limit { input, .. } => next(input),
-        Plan::SetOp { left, right, .. } | Plan::Join { left, right, .. } => {
-            next(left);
-            next(right);
-        }
-    }
-    plan
-}
-
 /// The plan with every expression replaced; nodes that were shared stay shared.
 pub(crate) fn map_exprs(plan: &Arc<Plan>, map: &mut dyn FnMut(&mut Expr)) -> Arc<Plan> {
     rebuild(plan, &mut |node| {
@@ -140,7 +112,7 @@ pub(crate) fn rebuild(plan: &Arc<Plan>, edit: &mut dyn FnMut(&mut Plan)) -> Arc<
             return done.clone();
         }
         let inputs = plan.inputs().into_iter().map(|input| go(input, edit, memo)).collect();
-        let mut node = with_inputs(plan, inputs);
+        let mut node = plan.with_inputs(inputs);
         edit(&mut node);
         let node = Arc::new(node);
         memo.insert(Arc::as_ptr(plan), node.clone());

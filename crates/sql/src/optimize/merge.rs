@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 
 use super::Readers;
 use super::cost::{for_each_column, is_cheap, is_deterministic, is_true, substitute};
-use crate::binder::edit;
 use crate::expr::{Expr, ExprKind};
 use crate::plan::Plan;
 
@@ -22,7 +21,7 @@ fn merge_node(plan: &Arc<Plan>, readers: &Readers, done: &mut Done) -> Arc<Plan>
     }
     let inputs: Vec<Arc<Plan>> = plan.inputs().into_iter().map(|input| merge_node(input, readers, done)).collect();
     let shared_input = plan.inputs().first().is_some_and(|input| readers.is_shared(input));
-    let node = edit::with_inputs(plan, inputs);
+    let node = plan.with_inputs(inputs);
     let node = match node {
         Plan::Project { input, exprs, fields } => match &*input {
             Plan::Project { input: below, exprs: inner, .. } if !shared_input && may_merge(&exprs, inner) => {

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::Readers;
 use super::cost::{for_each_column, is_cheap, is_deterministic, is_true, reads_only, shift, substitute};
-use crate::binder::edit::{self, conjunction, conjuncts};
+use crate::binder::edit::{conjunction, conjuncts};
 use crate::expr::{Expr, ExprKind};
 use crate::plan::{JoinKind, Plan};
 
@@ -115,7 +115,7 @@ impl Pass {
     /// The node over its inputs under conditions of their own.
     fn over(&mut self, plan: &Plan, inputs: Vec<(&Arc<Plan>, Vec<Expr>)>) -> Arc<Plan> {
         let inputs = inputs.into_iter().map(|(input, predicates)| self.push(input, predicates)).collect();
-        Arc::new(edit::with_inputs(plan, inputs))
+        Arc::new(plan.with_inputs(inputs))
     }
 
     fn push_join(&mut self, plan: &Plan, mut predicates: Vec<Expr>) -> Arc<Plan> {

@@ -194,7 +194,7 @@ impl Pass {
 
 /// A node that passes its input's rows on.
 fn over(plan: &Plan, input: &Built) -> Built {
-    let mut node = edit::with_inputs(plan, vec![input.plan.clone()]);
+    let mut node = plan.with_inputs(vec![input.plan.clone()]);
     edit::node_exprs_mut(&mut node, &mut |e| *e = rewrite(e, &input.columns));
     Built { plan: Arc::new(node), columns: input.columns.clone() }
 }
