@@ -14,7 +14,8 @@ use sql::{Source, SqlError};
 use store::Store;
 
 use super::feeding::{Decoded, catch_up, contained, feed};
-use super::{Command, Reply, Runtime, build_at_present, is_outdated, orphan, stopped, supersede, wait_durable};
+use super::handle::stopped;
+use super::{Command, Reply, Runtime, build_at_present, is_outdated, orphan, supersede, wait_durable};
 use crate::checkpoint::{self, Records};
 use crate::definition::{Definitions, ViewDefinition};
 use crate::progress::{Build, BuildPhase};
