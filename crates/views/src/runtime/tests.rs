@@ -6,6 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::*;
 use crate::checkpoint::Change;
+use crate::checkpoint::StoreRecords;
 use crate::testing::{self, Refusing, definition, insert, memory, with_stream};
 
 const COUNTS: &str = "SELECT full_document->>'k' AS k, count(*) AS n FROM CHANGE_STREAM('s') GROUP BY 1";
