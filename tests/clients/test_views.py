@@ -292,3 +292,30 @@ def test_views_equal_their_queries_whenever_the_process_dies_at_a_checkpoint(tmp
         sql = server.sql()
         assert rows(sql, "SELECT * FROM v") == rows(sql, query)
     server.stop()
+
+
+def test_a_view_is_shown_in_its_own_order_unless_a_reader_asks_for_another(own_server):
+    orders = own_server.mongo().shop.orders
+    statuses = ["new"] * 3 + ["paid"] * 9 + ["sent"] * 5 + ["lost"] * 5 + [None]
+    orders.insert_many([{"_id": n, "status": status} for n, status in enumerate(statuses)])
+    with own_server.sql() as sql:
+        counts = "SELECT document->>'status' AS status, count(*) AS n FROM orders GROUP BY 1"
+        sql.execute(f"CREATE MATERIALIZED VIEW v AS {counts} ORDER BY n DESC, status")
+        sql.execute(f"CREATE MATERIALIZED VIEW top AS {counts} ORDER BY n DESC, status LIMIT 2")
+        sql.execute("CREATE MATERIALIZED VIEW hidden AS SELECT document->>'status' AS status FROM orders ORDER BY _id DESC")
+    ranked = [("paid", 9), ("lost", 5), ("sent", 5), ("new", 3), (None, 1)]
+    for _ in range(2):
+        with own_server.sql() as sql:
+            read = lambda text: sql.execute(text).fetchall()  # noqa: E731
+            assert read("SELECT * FROM v") == ranked
+            assert read("SELECT * FROM v LIMIT 2 OFFSET 1") == ranked[1:3]
+            assert read("SELECT n, status FROM v WHERE n < 9") == [(n, status) for status, n in ranked[1:]]
+            assert read("SELECT n FROM v") == [(n,) for _, n in ranked]
+            assert read("SELECT * FROM top") == ranked[:2]
+            assert read("SELECT status FROM v ORDER BY status NULLS FIRST") == [(None,), ("lost",), ("new",), ("paid",), ("sent",)]
+            assert sorted(read("SELECT count(*) FROM v")) == [(5,)]
+            assert len(read("SELECT * FROM hidden")) == len(statuses)
+            assert sql.execute("SELECT * FROM v WHERE n = %s", [5]).fetchall() == ranked[1:3]
+        # The order belongs to the definition.
+        own_server.kill()
+        own_server.start()

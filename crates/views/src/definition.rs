@@ -71,6 +71,8 @@ pub struct ViewDefinition {
     /// Rows that are left out are kept to be looked at.
     pub keeps_dead_letters: bool,
     pub limits: StateLimits,
+    /// How its rows are shown to a reader who asks for no order: columns of `plan`.
+    pub order: Vec<sql::plan::SortKey>,
     /// Values of `$1`, …; only an anonymous query has any.
     pub parameters: Vec<sql::Datum>,
     /// The query's text.

@@ -57,6 +57,7 @@ pub fn definition(store: &Store, definitions: &Definitions, id: u64, text: &str)
         on_error: dataflow::OnError::Fail,
         keeps_dead_letters: false,
         limits: StateLimits::default(),
+        order: Vec::new(),
         parameters: Vec::new(),
         query: text.into(),
         statement: text.into(),

@@ -87,6 +87,7 @@ impl Appender {
                     on_error: dataflow::OnError::DeadLetter,
                     keeps_dead_letters: false,
                     limits: views::StateLimits::default(),
+                    order: Vec::new(),
                     parameters: Vec::new(),
                     query: text.clone(),
                     statement: text.clone(),

@@ -211,11 +211,13 @@ pub(super) fn view_of(
         }
     }
     let create = create.ok_or_else(damaged)?;
+    let view = view_ddl::view_plan(&create, catalog)?;
     Ok(ViewDefinition {
         id: stored.id,
         db: stored.db.clone(),
         name: stored.name.clone(),
-        plan: view_ddl::view_plan(&create, catalog)?.plan,
+        plan: view.plan,
+        order: view.order,
         on_error: view_ddl::on_error(create.options.on_error),
         keeps_dead_letters: create.options.on_error == Some(ast::OnError::DeadLetter),
         limits: view_ddl::limits(&create.options, limits),

@@ -29,6 +29,7 @@ pub(crate) mod interest;
 mod lag;
 mod objects;
 mod prepared;
+mod presentation;
 mod queries;
 mod read_after;
 mod runtime;

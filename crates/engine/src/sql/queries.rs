@@ -14,6 +14,7 @@ use super::binding::{self, Bound};
 use super::client_queries;
 use super::feed::{Feed, feed_fields};
 use super::interest::PlanInterest;
+use super::presentation::presented;
 use super::session::SqlSession;
 use super::system::SystemCatalog;
 use super::view_ddl::maintained;
@@ -50,7 +51,8 @@ impl SqlSession {
         let bound = binding::query(query, &self.catalog(), types, self.bind_options())
             .map_err(|error| super::source::explain_missing(self.engine(), error))?;
         super::source::check_plan(self.engine(), &bound.plan)?;
-        Ok(bound)
+        let plan = presented(bound.plan, &self.engine().sql().views.definitions());
+        Ok(Bound { plan, ..bound })
     }
 
     pub(super) fn query_context(&self, parameters: Vec<Datum>) -> QueryContext {
@@ -227,6 +229,7 @@ impl SqlSession {
             on_error: dataflow::OnError::Fail,
             keeps_dead_letters: false,
             limits: views::StateLimits::default(),
+            order: Vec::new(),
             parameters,
             query: text.to_owned(),
             statement: text.to_owned(),

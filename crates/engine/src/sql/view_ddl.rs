@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::sql::binder::BindOptions;
 use ::sql::parser::statement::{self as ast, CreateView, Name};
+use ::sql::plan::SortKey;
 use ::sql::{Datum, Expr, Field, Notice, Plan, Source, SqlError};
 use dataflow::OnError;
 use tokio::sync::oneshot;
@@ -14,6 +15,7 @@ use views::read::{QueryContext, evaluate};
 use views::{Definitions, StateLimits, ViewDefinition, retention};
 
 use super::ddl::{Done, notice};
+use super::presentation::order_of;
 use super::{binding, definitions, interest, sinks};
 use crate::Headwater;
 
@@ -21,6 +23,7 @@ use crate::Headwater;
 #[derive(Debug)]
 pub(super) struct ViewPlan {
     pub plan: Arc<Plan>,
+    pub order: Vec<SortKey>,
     pub notices: Vec<Notice>,
 }
 
@@ -34,10 +37,11 @@ pub(super) fn view_plan(create: &CreateView, catalog: &SessionCatalog) -> Result
     if !bound.settings.is_empty() {
         return Err(SqlError::unsupported("set_config in a materialized view"));
     }
+    let order = order_of(&bound.plan);
     let plan = maintained(&bound.plan, &[])?;
     let plan = named(plan, &create.columns)?;
     let plan = with_retention(plan, &create.options)?;
-    Ok(ViewPlan { plan, notices: bound.notices })
+    Ok(ViewPlan { plan, order, notices: bound.notices })
 }
 
 /// The plan in the form that can be kept up to date: ORDER BY with LIMIT picks rows, ORDER BY alone
@@ -231,7 +235,7 @@ async fn begin(
     defined.views.remove(&(db.clone(), name.clone()));
     // What others defined since the session took its catalogue counts, too.
     let catalog = SessionCatalog { definitions: Arc::new(defined.clone()), absent_collections: true, ..catalog };
-    let ViewPlan { plan, mut notices } = view_plan(create, &catalog)?;
+    let ViewPlan { plan, order, mut notices } = view_plan(create, &catalog)?;
     super::source::check_plan(engine, &plan)?;
     check_built(engine, &plan)?;
     notices.extend(absent(&plan, &catalog));
@@ -269,6 +273,7 @@ async fn begin(
         on_error: on_error(create.options.on_error),
         keeps_dead_letters: create.options.on_error == Some(ast::OnError::DeadLetter),
         limits: limits(&create.options, engine.options().view_limits),
+        order,
         parameters: Vec::new(),
         query: create.query.text.clone(),
         statement: stored.statement.clone(),
