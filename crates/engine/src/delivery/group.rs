@@ -127,7 +127,12 @@ impl Deliveries {
             return Err(SqlError::unsupported("a sink of a view in a group of processes")
                 .with_hint("Each process has views of its own. Start one without --group for this sink."));
         }
-        if sink.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:")) {
+        let scheme = sink.url.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        if scheme == "topic" {
+            return Err(SqlError::unsupported("a sink into a topic in a group of processes")
+                .with_hint("Browsers that follow another process than the one that delivers would see nothing."));
+        }
+        if scheme == "file" {
             return Err(SqlError::unsupported("a sink into a file in a group of processes")
                 .with_hint("The file would be on whichever machine delivers at the time."));
         }
