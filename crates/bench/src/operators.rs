@@ -74,7 +74,7 @@ impl Running {
         for (stream, columns) in self.streams.iter().zip(&self.columns) {
             let mut rows = Vec::with_capacity(entries.len());
             for entry in entries {
-                if stream.takes(entry, &mut ctx)? {
+                if stream.takes(entry, ctx.now_us) {
                     rows.push((stream_row(entry, stream, columns), 1));
                 }
             }

@@ -113,7 +113,6 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
     let columns = view.feeds[feed].columns.clone();
     let mut chunk: Vec<Delta> = Vec::with_capacity(CHUNK_ROWS);
     let bounds = StreamBounds::of(&view.feeds[feed].source)?;
-    let mut ctx = dataflow::StepContext::at(past.now_us);
     let mut wall_us = 0;
     let mut last = ClusterTime::ZERO;
     // Which event brought a row that fails is asked of the chunk's entries.
@@ -131,7 +130,7 @@ fn build_stream(view: &mut RunningView, feed: usize, db: &str, name: &str, past:
             entries.clear();
         }
         last = entry.position.time;
-        if bounds.holds(&entry) && stream.takes(&entry, &mut ctx)? {
+        if bounds.holds(&entry) && stream.takes(&entry, past.now_us) {
             wall_us = wall_us.max(entry.wall_ms.saturating_mul(1000));
             chunk.push((stream_row(&entry, &stream, &columns), 1));
             view.counters.last_event_ms = entry.wall_ms;

@@ -3,7 +3,7 @@
 use changes::event::Event;
 use changes::scope::OperationType;
 use changes::token::ResumeToken;
-use dataflow::{Delta, StepContext};
+use dataflow::Delta;
 use document::{Doc, DocBuf};
 use sql::datum::Numeric;
 use sql::{Datum, Json, Row, Source, SqlError};
@@ -94,8 +94,8 @@ fn inner(event: &Event<'_>, field: &str) -> Datum {
 
 impl StreamDefinition {
     /// Is the entry an event of this stream? A filter that fails on it leaves it out.
-    pub fn takes(&self, entry: &LogEntry, ctx: &mut StepContext<'_>) -> Result<bool, SqlError> {
-        Ok(self.judge(entry, ctx.now_us).unwrap_or(false))
+    pub fn takes(&self, entry: &LogEntry, now_us: i64) -> bool {
+        self.judge(entry, now_us).unwrap_or(false)
     }
 
     /// The same, with the reason if the filter fails. The scope and operation come first, the filter last.

@@ -281,14 +281,13 @@ impl Reader<'_> {
         let up_to = up_to.map(parse_token).transpose()?;
         let from = since.as_ref().map_or(stream.start.next(), |t| t.cluster_time().max(stream.start.next()));
         let until = up_to.as_ref().map_or(self.read.time, |t| t.cluster_time().min(self.read.time));
-        let mut step = StepContext::at(ctx.now_us);
         let mut rows = Vec::new();
         if from > until {
             return Ok(());
         }
         for entry in self.views.store().log_from_time(from.max(self.views.store().oldest_time()), until) {
             let entry = entry.map_err(store_error)?;
-            if !stream.takes(&entry, &mut step)? {
+            if !stream.takes(&entry, ctx.now_us) {
                 continue;
             }
             if since.is_some() || up_to.is_some() {

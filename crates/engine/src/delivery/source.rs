@@ -230,8 +230,7 @@ impl LogReader {
     fn portion(&mut self, batch: &LogBatch, stream: &StreamDefinition) -> Result<Portion, String> {
         let mut portion = Portion { before: Position::at(batch.up_to.next().0), ..Portion::default() };
         for entry in batch.entries.iter() {
-            let mut ctx = StepContext::at(entry.wall_ms.saturating_mul(1000));
-            if !stream.takes(entry, &mut ctx).map_err(|error| error.message)? {
+            if !stream.takes(entry, entry.wall_ms.saturating_mul(1000)) {
                 continue;
             }
             let made = match (&mut self.query, &self.watched) {
