@@ -114,15 +114,23 @@ impl StreamDefinition {
         }
     }
 
+    /// An expression over the stream's columns, for the entry.
+    ///
+    /// # Errors
+    /// The expression's own, as of a cast that is not possible.
+    pub fn value_of(&self, entry: &LogEntry, expr: &sql::Expr, now_us: i64) -> Result<Datum, SqlError> {
+        let row: Row = (0..sql::catalog::stream_columns().len())
+            .map(|column| if reads(expr, column) { stream_column(entry, self, column) } else { Datum::Null })
+            .collect();
+        expr.eval(&row, &sql::EvalContext::at(now_us))
+    }
+
     /// Does a condition over the stream's columns hold for the entry?
     ///
     /// # Errors
     /// The condition's own, as of a cast that is not possible.
     pub fn satisfies(&self, entry: &LogEntry, condition: &sql::Expr, now_us: i64) -> Result<bool, SqlError> {
-        let row: Row = (0..sql::catalog::stream_columns().len())
-            .map(|column| if reads(condition, column) { stream_column(entry, self, column) } else { Datum::Null })
-            .collect();
-        let found = condition.eval(&row, &sql::EvalContext::at(now_us))?;
+        let found = self.value_of(entry, condition, now_us)?;
         Ok(matches!(found, Datum::Bool(true)))
     }
 

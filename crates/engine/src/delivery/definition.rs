@@ -6,9 +6,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::sql::catalog::stream_columns;
 use ::sql::parser::statement::{CreateSink, OnError, Query, SinkAction, SinkOptions, SinkSource};
-use ::sql::parser::{self, Statement};
-use ::sql::{Field, Plan, Source, SqlError};
+use ::sql::parser::{self, Statement, parse_predicate};
+use ::sql::{Expr, Field, Plan, Source, SqlError, Type};
 use base::Uuid;
 use delivery::{OnDeath, Policy};
 use document::{Doc, DocBuf, Raw, Value};
@@ -29,7 +30,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub(crate) enum SourcePlan {
     /// The events of a change stream.
-    Stream { db: String, name: String },
+    Stream { db: String, name: String, priority: Option<Expr> },
     /// Rows that a query makes of each event of one change stream.
     StreamQuery { db: String, name: String, plan: Arc<Plan>, shape: RowShape },
     /// Changes for a handler of the embedding program.
@@ -53,7 +54,7 @@ impl SourcePlan {
     /// `CHANGE_STREAM('db.s')`, `db.v` or the query's text.
     pub fn text(&self) -> String {
         match self {
-            SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => {
+            SourcePlan::Stream { db, name, .. } | SourcePlan::StreamQuery { db, name, .. } => {
                 format!("CHANGE_STREAM('{db}.{name}')")
             }
             SourcePlan::Changes(plan) => crate::sql::scope_text(&plan.stream.scope),
@@ -65,7 +66,7 @@ impl SourcePlan {
     /// What it reads, by name.
     pub fn sources(&self) -> Vec<Source> {
         match self {
-            SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => {
+            SourcePlan::Stream { db, name, .. } | SourcePlan::StreamQuery { db, name, .. } => {
                 vec![Source::Stream { db: db.clone(), name: name.clone(), since: None, up_to: None }]
             }
             SourcePlan::View { db, name, .. } => vec![Source::View { db: db.clone(), name: name.clone() }],
@@ -77,7 +78,7 @@ impl SourcePlan {
     pub fn reads(&self, source: &Source) -> bool {
         match (self, source) {
             (
-                SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. },
+                SourcePlan::Stream { db, name, .. } | SourcePlan::StreamQuery { db, name, .. },
                 Source::Stream { db: d, name: n, .. },
             )
             | (SourcePlan::View { db, name, .. }, Source::View { db: d, name: n }) => db == d && name == n,
@@ -119,7 +120,7 @@ impl SinkDefinition {
     /// The change stream that it reads.
     pub fn stream(&self) -> Option<(&str, &str)> {
         match &self.source {
-            SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. } => Some((db, name)),
+            SourcePlan::Stream { db, name, .. } | SourcePlan::StreamQuery { db, name, .. } => Some((db, name)),
             SourcePlan::Changes(_) | SourcePlan::View { .. } | SourcePlan::Query { .. } => None,
         }
     }
@@ -146,7 +147,7 @@ impl SinkDefinition {
     /// `db.name` of the stream or view; of a query, the sink's own name.
     pub fn source_name(&self) -> String {
         match &self.source {
-            SourcePlan::Stream { db, name }
+            SourcePlan::Stream { db, name, .. }
             | SourcePlan::StreamQuery { db, name, .. }
             | SourcePlan::View { db, name, .. } => format!("{db}.{name}"),
             SourcePlan::Query { .. } | SourcePlan::Changes(_) => self.full_name(),
@@ -361,13 +362,33 @@ fn source_plan(create: &CreateSink, catalog: &SessionCatalog) -> Result<SourcePl
 }
 
 fn stream(db: &str, name: &str, options: &SinkOptions) -> Result<SourcePlan, SqlError> {
-    for (option, given) in [("key", options.key.is_some()), ("priority", options.priority.is_some())] {
-        if given {
-            return Err(SqlError::unsupported(format!("the option \"{option}\" for the events of a change stream"))
-                .with_hint("Use AS SELECT … FROM CHANGE_STREAM('…'), and name one of its columns."));
-        }
+    if options.key.is_some() {
+        return Err(SqlError::unsupported("the option \"key\" for the events of a change stream")
+            .with_hint("Use AS SELECT … FROM CHANGE_STREAM('…'), and name one of its columns."));
     }
-    Ok(SourcePlan::Stream { db: db.to_owned(), name: name.to_owned() })
+    let priority = priority(&stream_columns(), options)?;
+    Ok(SourcePlan::Stream { db: db.to_owned(), name: name.to_owned(), priority })
+}
+
+/// The option `priority`: a column's name, or an expression over the columns.
+fn priority(fields: &[Field], options: &SinkOptions) -> Result<Option<Expr>, SqlError> {
+    let Some(text) = &options.priority else { return Ok(None) };
+    let named = fields.iter().position(|field| field.name == *text);
+    let expr = match named {
+        Some(at) => Expr::column(at, fields[at].ty.clone()),
+        // Where it stands in the option's text is no place in the statement.
+        None => parse_predicate(text).and_then(|expr| binding::row_expression(&expr, fields)).map_err(|error| {
+            SqlError { position: None, message: format!("the priority: {}", error.message), ..error }
+        })?,
+    };
+    if !expr.ty.is_numeric() && expr.ty != Type::Bool {
+        return Err(SqlError::new("42804", format!("the priority \"{text}\" is not a number"))
+            .with_hint("Cast it: ((full_document->>'urgency')::int)."));
+    }
+    if expr.reads_now() {
+        return Err(SqlError::unsupported("the current time in a priority"));
+    }
+    Ok(Some(expr))
 }
 
 fn query_plan(query: &Query, options: &SinkOptions, catalog: &SessionCatalog) -> Result<SourcePlan, SqlError> {
@@ -419,16 +440,6 @@ fn shape(fields: &[Field], options: &SinkOptions) -> Result<RowShape, SqlError> 
     for name in &key {
         column(name)?;
     }
-    let priority = match &options.priority {
-        None => None,
-        Some(name) => {
-            let at = column(name)?;
-            if !fields[at].ty.is_numeric() && fields[at].ty != ::sql::Type::Bool {
-                return Err(SqlError::new("42804", format!("the priority \"{name}\" is not a number"))
-                    .with_hint("Cast it in the query."));
-            }
-            Some(at)
-        }
-    };
+    let priority = priority(fields, options)?;
     Ok(RowShape { fields: fields.to_vec(), key, priority })
 }

@@ -53,7 +53,13 @@ pub(super) struct Appender {
 /// The rows of a key with how often each is there.
 type Rows = Vec<(DocBuf, i64)>;
 /// What changes of a key, in the order in which keys were met.
-type Changed = (DocBuf, Bytes, Rows);
+struct Changed {
+    key: DocBuf,
+    lane: Bytes,
+    rows: Rows,
+    /// Of the row that comes, or else of the one that goes.
+    priority: i64,
+}
 
 impl Appender {
     /// Runs until the view ends. `Ok`: the server stops.
@@ -104,6 +110,7 @@ impl Appender {
     }
 
     fn by_key(&self, deltas: &[Delta]) -> Result<Vec<Changed>, SqlError> {
+        let now_us = self.store.clock().now_us();
         let mut places: FxHashMap<Bytes, usize> = FxHashMap::default();
         let mut changed: Vec<Changed> = Vec::new();
         for (row, count) in deltas {
@@ -112,10 +119,14 @@ impl Appender {
             let key = self.key_of(&document);
             let lane = lane_of("", &key);
             let at = *places.entry(lane.clone()).or_insert_with(|| {
-                changed.push((key, lane, Vec::new()));
+                let priority = self.shape.priority_of(row, now_us);
+                changed.push(Changed { key, lane, rows: Vec::new(), priority });
                 changed.len() - 1
             });
-            changed[at].2.push((document, *count));
+            if *count > 0 {
+                changed[at].priority = self.shape.priority_of(row, now_us);
+            }
+            changed[at].rows.push((document, *count));
         }
         Ok(changed)
     }
@@ -127,7 +138,7 @@ impl Appender {
         let is_begun = snapshot.get_record(records::SPACE, &begun).map_err(store_error)?.is_some();
         let mut changed = self.by_key(rows)?;
         let present: rustc_hash::FxHashSet<Vec<u8>> =
-            changed.iter().map(|(_, lane, _)| records::shadow_key(self.sink.uid, lane)).collect();
+            changed.iter().map(|of| records::shadow_key(self.sink.uid, &of.lane)).collect();
         let prefix = records::key(Part::Shadow, self.sink.uid, &[]);
         for record in snapshot.records(records::SPACE, &prefix) {
             let (place, value) = record.map_err(store_error)?;
@@ -138,7 +149,7 @@ impl Appender {
             if let Some((row, _)) = decode_shadow(value).into_iter().next() {
                 let key = self.key_of(&row);
                 let lane = lane_of("", &key);
-                changed.push((key, lane, Vec::new()));
+                changed.push(Changed { key, lane, rows: Vec::new(), priority: 0 });
             }
         }
         drop(snapshot);
@@ -159,7 +170,7 @@ impl Appender {
             let snapshot = self.store.snapshot().map_err(store_error)?;
             let mut shadows: Vec<(Vec<u8>, Option<DocBuf>)> = Vec::new();
             let mut events: Vec<Event> = Vec::new();
-            for (key, lane, rows) in changed.by_ref().take(KEYS_PER_COMMIT) {
+            for Changed { key, lane, rows, priority } in changed.by_ref().take(KEYS_PER_COMMIT) {
                 let place = records::shadow_key(self.sink.uid, &lane);
                 let held = snapshot.get_record(records::SPACE, &place).map_err(store_error)?;
                 let before = held.map(decode_shadow).unwrap_or_default();
@@ -168,7 +179,7 @@ impl Appender {
                     continue;
                 }
                 if mode != Mode::Quiet
-                    && let Some(event) = self.event(key, lane, shown(&before), shown(&after), time_ms)
+                    && let Some(event) = self.event(key, lane, (shown(&before), shown(&after)), priority, time_ms)
                 {
                     events.push(event);
                 }
@@ -199,8 +210,8 @@ impl Appender {
         &mut self,
         key: DocBuf,
         lane: Bytes,
-        before: Option<&DocBuf>,
-        after: Option<&DocBuf>,
+        (before, after): (Option<&DocBuf>, Option<&DocBuf>),
+        priority: i64,
         time_ms: i64,
     ) -> Option<Event> {
         let (kind, operation) = match (before, after) {
@@ -212,7 +223,6 @@ impl Appender {
         let row = after.or(before)?.clone();
         let number = self.next;
         self.next += 1;
-        let priority = self.shape.priority.and_then(|at| row.get(&self.shape.fields[at].name));
         Some(Event {
             position: Position::at(number),
             id: format!("{}-{number}", self.sink.uid).into(),
@@ -225,7 +235,7 @@ impl Appender {
             key,
             before: before.filter(|_| after.is_some()).cloned(),
             body: row.clone(),
-            priority: priority.map_or(0, whole),
+            priority,
             row,
         })
     }
@@ -239,14 +249,6 @@ enum Mode {
     Whole,
     /// The same, and nobody is told.
     Quiet,
-}
-
-fn whole(value: Raw<'_>) -> i64 {
-    match value {
-        Raw::Bool(b) => i64::from(b),
-        Raw::Double(x) => x as i64,
-        other => other.as_whole().unwrap_or(0),
-    }
 }
 
 fn added(rows: &Rows, deltas: &Rows) -> Rows {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::sql::catalog::stream_columns;
 use ::sql::json::build;
-use ::sql::{Datum, Field, SqlError, Type};
+use ::sql::{Datum, EvalContext, Expr, Field, SqlError, Type};
 use bytes::Bytes;
 use changes::Event as ChangeEvent;
 use delivery::{Event, Kind, Position};
@@ -61,7 +61,14 @@ pub(super) fn position_of(entry: &LogEntry) -> Position {
 }
 
 /// An event of a change stream.
-pub(super) fn stream_event(entry: &LogEntry, stream: &StreamDefinition, source: &Arc<str>) -> Result<Event, SqlError> {
+pub(super) fn stream_event(
+    entry: &LogEntry,
+    stream: &StreamDefinition,
+    source: &Arc<str>,
+    priority: Option<&Expr>,
+) -> Result<Event, SqlError> {
+    let now_us = entry.wall_ms.saturating_mul(1000);
+    let priority = priority.map_or(0, |expr| rank(stream.value_of(entry, expr, now_us)));
     let event = ChangeEvent::new(entry);
     let kind = match (event.full_document(), event.document_key()) {
         (Some(_), _) => Kind::Upsert,
@@ -85,7 +92,7 @@ pub(super) fn stream_event(entry: &LogEntry, stream: &StreamDefinition, source: 
         body: stream_body(entry, stream)?,
         key,
         namespace,
-        priority: 0,
+        priority,
     })
 }
 
@@ -107,18 +114,24 @@ pub(crate) struct RowShape {
     pub fields: Vec<Field>,
     /// Columns that identify a row; empty if nothing does.
     pub key: Vec<String>,
-    pub priority: Option<usize>,
+    /// Over the row's columns.
+    pub priority: Option<Expr>,
 }
 
 impl RowShape {
-    pub fn priority_of(&self, row: &[Datum]) -> i64 {
-        match self.priority.and_then(|column| row.get(column)) {
-            Some(Datum::Int(n)) => *n,
-            Some(Datum::Bool(b)) => i64::from(*b),
-            Some(Datum::Float(x)) => *x as i64,
-            Some(Datum::Numeric(n)) => n.to_string().parse::<f64>().map_or(0, |x| x as i64),
-            _ => 0,
-        }
+    pub fn priority_of(&self, row: &[Datum], now_us: i64) -> i64 {
+        self.priority.as_ref().map_or(0, |expr| rank(expr.eval(row, &EvalContext::at(now_us))))
+    }
+}
+
+/// A priority as the scheduler compares it; NULL and what cannot be computed rank as 0.
+fn rank(value: Result<Datum, SqlError>) -> i64 {
+    match value {
+        Ok(Datum::Int(n)) => n,
+        Ok(Datum::Bool(b)) => i64::from(b),
+        Ok(Datum::Float(x)) => x as i64,
+        Ok(Datum::Numeric(n)) => n.to_string().parse::<f64>().map_or(0, |x| x as i64),
+        _ => 0,
     }
 }
 
@@ -153,6 +166,6 @@ pub(super) fn query_event(
         row: document.clone(),
         before: None,
         body: document,
-        priority: shape.priority_of(row),
+        priority: shape.priority_of(row, entry.wall_ms.saturating_mul(1000)),
     })
 }

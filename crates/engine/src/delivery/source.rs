@@ -86,6 +86,7 @@ pub(super) struct LogReader {
     watched: Watched,
     source: Arc<str>,
     query: Option<RowMaker>,
+    priority: Option<::sql::Expr>,
     store: Store,
     /// The name under which this sink keeps the log.
     pin: String,
@@ -168,7 +169,7 @@ impl Watched {
 fn own_event(entry: &LogEntry, plan: &ChangesPlan, source: &Arc<str>, portion: &mut Portion) -> Result<(), SqlError> {
     match plan.event_document(entry) {
         Ok(None) => {}
-        Ok(Some(body)) => portion.events.push(Event { body, ..stream_event(entry, &plan.stream, source)? }),
+        Ok(Some(body)) => portion.events.push(Event { body, ..stream_event(entry, &plan.stream, source, None)? }),
         Err(message) => {
             portion.failed += 1;
             portion.failure = Some(message);
@@ -183,7 +184,7 @@ impl LogReader {
         let Surroundings { hub, views, store, .. } = around;
         let named = |db: &String, name: &String| Watched::Stream(db.clone(), name.clone());
         let (watched, query) = match &sink.source {
-            SourcePlan::Stream { db, name } => (named(db, name), None),
+            SourcePlan::Stream { db, name, .. } => (named(db, name), None),
             SourcePlan::StreamQuery { db, name, plan, shape } => (named(db, name), Some(RowMaker::new(plan, shape)?)),
             SourcePlan::Changes(plan) => (Watched::Own(Arc::clone(plan)), None),
             SourcePlan::View { .. } | SourcePlan::Query { .. } => {
@@ -196,9 +197,13 @@ impl LogReader {
         let place = LogPosition { time: ClusterTime(from.time), index: if shared { 0 } else { from.index } };
         let log = hub.subscribe(LogFilter::everything_in(scope_of(&stream)), Some(place));
         let source = sink.source_name().into();
+        let priority = match &sink.source {
+            SourcePlan::Stream { priority, .. } => priority.clone(),
+            _ => None,
+        };
         let (views, store, pin) = (views.clone(), store.clone(), sink.pin_name());
         let last = Position::START;
-        Ok(LogReader { log, ahead: None, from, views, watched, source, query, store, pin, shared, last })
+        Ok(LogReader { log, ahead: None, from, views, watched, source, query, priority, store, pin, shared, last })
     }
 
     async fn read(&mut self) -> Result<Portion, String> {
@@ -235,9 +240,8 @@ impl LogReader {
             }
             let made = match (&mut self.query, &self.watched) {
                 (Some(maker), _) => maker.rows(entry, stream, &self.source, &mut portion),
-                (None, Watched::Stream(..)) => {
-                    stream_event(entry, stream, &self.source).map(|event| portion.events.push(event))
-                }
+                (None, Watched::Stream(..)) => stream_event(entry, stream, &self.source, self.priority.as_ref())
+                    .map(|event| portion.events.push(event)),
                 (None, Watched::Own(plan)) => own_event(entry, plan, &self.source, &mut portion),
             };
             made.map_err(|error| error.message)?;

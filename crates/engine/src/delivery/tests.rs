@@ -372,6 +372,9 @@ async fn what_cannot_work_is_refused_when_the_sink_is_created() {
     check("CREATE SINK k FROM s INTO 'http://h/' WITH (key = 'x')", "0A000 ").await;
     check("CREATE SINK k FROM v INTO 'http://h/' WITH (key = 'x')", "42703 ").await;
     check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'status')", "42804 ").await;
+    check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'status +')", "42601 the priority: ").await;
+    check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'length(nothing)')", "42703 the priority: ").await;
+    check("CREATE SINK k FROM v INTO 'http://h/' WITH (priority = 'extract(epoch FROM now())')", "0A000 ").await;
     check("CREATE SINK k FROM s INTO 'redis://127.0.0.1:1/0'", "22023 the target names no channel").await;
     check("CREATE SINK k FROM s INTO 'redis://127.0.0.1:1/0?stream=x'", "08001 ").await;
     check("CREATE SINK k FROM s INTO 'postgres://127.0.0.1:1/db'", "22023 the target names no table").await;
@@ -442,12 +445,32 @@ async fn a_paused_stream_holds_its_sinks_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_urgent_goes_first_when_a_backlog_drains() {
+    let query = "SELECT document_key, full_document->>'status' AS status FROM CHANGE_STREAM('s')";
+    let named = "SELECT document_key, CASE full_document->>'status' WHEN 'urgent' THEN 1 ELSE 0 END AS urgency FROM CHANGE_STREAM('s')";
+    let sources = [
+        (format!("AS {named}"), "urgency"),
+        (format!("AS {query}"), "CASE status WHEN ''urgent'' THEN 1 ELSE 0 END"),
+        ("FROM CHANGE_STREAM('s')".to_owned(), "full_document->>''status'' = ''urgent''"),
+        ("FROM v WITH_KEY".to_owned(), "CASE WHEN status = ''urgent'' THEN 1.5 ELSE -2 END"),
+    ];
+    for (source, priority) in sources {
+        drains_by_priority(&source, priority).await;
+    }
+}
+
+async fn drains_by_priority(source: &str, priority: &str) {
     let endpoint = Endpoint::start(|_| 503).await;
     let database = Database::new();
     database.run("CREATE CHANGE STREAM s ON orders").await;
-    let query = "SELECT document_key, CASE full_document->>'status' WHEN 'urgent' THEN 1 ELSE 0 END AS urgency FROM CHANGE_STREAM('s')";
-    let options = "priority = 'urgency', parallelism = 1, retry_delay = '50 ms', max_retry_delay = '50 ms'";
-    database.run(&format!("CREATE SINK k AS {query} INTO '{}' WITH ({options})", endpoint.url)).await;
+    let rows = "SELECT (document->>'_id')::int AS _id, document->>'status' AS status FROM orders";
+    database.run(&format!("CREATE MATERIALIZED VIEW v AS {rows}")).await;
+    let (source, key) = match source.strip_suffix(" WITH_KEY") {
+        Some(source) => (source, "key = '_id', "),
+        None => (source, ""),
+    };
+    let options =
+        format!("{key}priority = '{priority}', parallelism = 1, retry_delay = '50 ms', max_retry_delay = '50 ms'");
+    database.run(&format!("CREATE SINK k {source} INTO '{}' WITH ({options})", endpoint.url)).await;
     for id in 0..30 {
         database.insert(id, "usual").await;
     }
@@ -455,10 +478,12 @@ async fn the_urgent_goes_first_when_a_backlog_drains() {
     database.becomes("SELECT waiting, circuit_open FROM sinks", "31|t").await;
     endpoint.answers(|_| 200);
     database.becomes(DELIVERED, "31").await;
-    let order: Vec<u64> =
-        endpoint.taken.lock().iter().map(|taken| taken.body["data"]["document_key"]["_id"].as_u64().unwrap()).collect();
+    let id = |body: &serde_json::Value| {
+        [&body["data"]["document_key"]["_id"], &body["key"]["_id"]].into_iter().find_map(serde_json::Value::as_u64)
+    };
+    let order: Vec<u64> = endpoint.taken.lock().iter().map(|taken| id(&taken.body).expect("a key")).collect();
     let place = order.iter().position(|id| *id == 30).unwrap();
-    assert!(place <= 2, "the urgent one came {place}th in {order:?}");
+    assert!(place <= 2, "by {priority} the urgent one came {place}th in {order:?}");
     database.db.close();
 }
 

@@ -45,6 +45,13 @@ pub(crate) fn letter_filter(filter: &Predicate, columns: &[Field]) -> Result<Exp
     Ok(binder::bind_filter(filter, &relation, &NoNames, &BindOptions::default())?.predicate)
 }
 
+/// An expression over rows of these columns, such as a sink's priority.
+pub(crate) fn row_expression(expr: &Predicate, columns: &[Field]) -> Result<Expr, SqlError> {
+    let source = Source::System { schema: "headwater".to_owned(), name: "rows".to_owned() };
+    let relation = Relation { source, columns: columns.to_vec(), open: None, key: Vec::new() };
+    binder::bind_scalar(expr, &relation, &NoNames, &BindOptions::default())
+}
+
 /// A filter sees nothing but its event.
 struct NoNames;
 

@@ -70,7 +70,7 @@ pub(super) async fn create(
 
 /// Where a new sink begins to read.
 async fn start(engine: &Headwater, sink: &SinkDefinition) -> Result<Position, SqlError> {
-    let (SourcePlan::Stream { db, name } | SourcePlan::StreamQuery { db, name, .. }) = &sink.source else {
+    let (SourcePlan::Stream { db, name, .. } | SourcePlan::StreamQuery { db, name, .. }) = &sink.source else {
         return Ok(Position::at(1));
     };
     let store = engine.store();

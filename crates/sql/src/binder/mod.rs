@@ -151,21 +151,41 @@ pub fn bind_filter(
     catalog: &dyn Catalog,
     options: &BindOptions,
 ) -> Result<BoundFilter> {
-    let mut binder = Binder::new(catalog, options, filter.source.clone());
-    let table = from::scan(relation);
-    let scope = Scope::of(None, &table, None, None);
-    let mut state = select::State::default();
-    let mut env = select::Env::new(&scope, select::Clause::Filter, &mut state);
-    let expr = binder.bind_expr(&filter.ast, &mut env)?;
+    let (expr, mut binder) = bind_over(filter, relation, catalog, options)?;
     let predicate = binder.boolean(expr, "FILTER")?;
-    if !binder.parameters.is_empty() {
-        return Err(SqlError::new("42P02", "there is no parameter $1"));
-    }
     if predicate.reads_now() {
         return Err(SqlError::unsupported("the current time in a stream's FILTER")
             .with_hint("Filter by time in the query that reads the stream."));
     }
     Ok(BoundFilter { predicate, notices: binder.notices })
+}
+
+/// Binds an expression over one row of a relation: no subqueries, aggregates or parameters.
+pub fn bind_scalar(
+    expr: &Predicate,
+    relation: &Relation,
+    catalog: &dyn Catalog,
+    options: &BindOptions,
+) -> Result<Expr> {
+    bind_over(expr, relation, catalog, options).map(|(bound, _)| bound)
+}
+
+fn bind_over<'a>(
+    expr: &Predicate,
+    relation: &Relation,
+    catalog: &'a dyn Catalog,
+    options: &'a BindOptions,
+) -> Result<(Expr, Binder<'a>)> {
+    let mut binder = Binder::new(catalog, options, expr.source.clone());
+    let table = from::scan(relation);
+    let scope = Scope::of(None, &table, None, None);
+    let mut state = select::State::default();
+    let mut env = select::Env::new(&scope, select::Clause::Filter, &mut state);
+    let bound = binder.bind_expr(&expr.ast, &mut env)?;
+    if !binder.parameters.is_empty() {
+        return Err(SqlError::new("42P02", "there is no parameter $1"));
+    }
+    Ok((bound, binder))
 }
 
 /// Binds an expression that reads no row, such as EXECUTE's arguments.
