@@ -33,12 +33,13 @@ const FILLER: &str = "The quick brown fox jumps over the lazy dog and keeps runn
     that a shop would store for an order with an address, a few items, their prices and the customer's remarks on them. ";
 
 pub fn run() -> Result {
+    // First, while nothing has been freed that the groups could take.
+    state()?;
     filter()?;
     group()?;
     join()?;
     article()?;
-    update()?;
-    state()
+    update()
 }
 
 /// A query over streams, and what it has shown.
